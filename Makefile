@@ -1,0 +1,40 @@
+# Trademk1. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+SHELL := bash
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+.PHONY: help setup up check test lock fmt clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv and install the pinned requirements
+
+$(STAMP): requirements/dev.txt requirements/uv.txt pyproject.toml
+	@bash tools/setup.sh
+
+up: setup ## start everything: servers, paper broker, API and engine; prints where to look
+	@exec .venv/bin/oms up
+
+check: setup ## the quick one: format, lint, types, imports, unit tests
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo 2>&1 | tail -n 30
+	@.venv/bin/pytest -q tests/unit
+
+test: check ## every test, on real servers that the tests start themselves
+	@.venv/bin/pytest -q tests --ignore=tests/unit --timeout=600
+
+fmt: setup ## format and mend what can be mended by itself
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+lock: setup ## pin the dependencies anew, with hashes
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o requirements/app.txt
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements/app.txt --extra dev pyproject.toml -o requirements/dev.txt
+	@echo 'uv==0.13.9' | .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header - -o requirements/uv.txt
+
+clean: ## remove what make made (the data folder stays)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

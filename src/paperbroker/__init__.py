@@ -1,0 +1,1 @@
+"""A paper broker that speaks the protocol of Alpaca."""
