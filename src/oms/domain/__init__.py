@@ -1,0 +1,1 @@
+"""What is true whatever is outside: pure, synchronous, standard library only."""

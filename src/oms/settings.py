@@ -1,0 +1,138 @@
+"""What the environment, `.env` and flags say, read once at an entry point and passed on as one frozen value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from oms.domain.errors import ConfigurationError
+
+PAPER_URL = "https://paper-api.alpaca.markets"
+DATA_URL = "https://data.alpaca.markets"
+MOCK_PREFIX = "mock"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting. Fields are named as their environment variables in lower case, without the prefix `OMS_`.
+
+    `alpaca_base_url` and `alpaca_data_url` are the addresses in effect: a key that begins with `mock` (or no key at all
+    where the paper broker is our own) only ever goes to `paperbroker_url`, whatever the variables say.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data: Path = Path("data")
+    database_url: str | None = None
+    redis_url: str | None = None
+    questdb_url: str | None = None
+    questdb_pg_url: str | None = None
+    paperbroker_url: str | None = None
+    alpaca_api_key: str | None = None
+    alpaca_api_secret: str | None = field(default=None, repr=False)
+    alpaca_base_url: str = PAPER_URL
+    alpaca_data_url: str = DATA_URL
+    alpaca_feed: str = "iex"
+    alpaca_requests_per_minute: int = 200
+    api_token: str | None = field(default=None, repr=False)
+    trust_network: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether the key belongs to the paper broker, which needs no secret."""
+        return (self.alpaca_api_key or "").startswith(MOCK_PREFIX)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there are credentials to trade with."""
+        return self.is_mock or bool(self.alpaca_api_key and self.alpaca_api_secret)
+
+    @property
+    def trading_url(self) -> str:
+        """Where orders go: the paper broker for a mock key, else Alpaca's address."""
+        return self._paperbroker() if self.is_mock else self.alpaca_base_url
+
+    @property
+    def market_data_url(self) -> str:
+        """Where prices come from."""
+        return self._paperbroker() if self.is_mock else self.alpaca_data_url
+
+    def _paperbroker(self) -> str:
+        if self.paperbroker_url is None:
+            raise ConfigurationError(
+                f"The key {self.alpaca_api_key!r} belongs to the paper broker, and no PAPERBROKER_URL says where it is. "
+                "Start `oms up`, which brings its own, or `paperbroker` and set PAPERBROKER_URL=http://127.0.0.1:8100."
+            )
+        return self.paperbroker_url
+
+
+def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = None, **flags: object) -> Settings:
+    """Read the settings: flags win over the environment, the environment wins over the `.env` file.
+
+    `flags` carry the fields' names; None means not given. Raises ConfigurationError with what to change.
+    """
+    real = dict(os.environ if environ is None else environ)
+    path = env_file or Path(real.get("OMS_ENV_FILE", ".env"))
+    text = {key: value for key, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
+    text.update(real)
+    given = {name: value for name, value in flags.items() if value is not None}
+    merged = {name: reader(text[key]) for name, (key, reader) in _READERS.items() if text.get(key, "").strip()}
+    settings = Settings(**{**merged, **given})  # type: ignore[arg-type]
+    if settings.alpaca_feed not in {"iex", "sip"}:
+        raise ConfigurationError(f"ALPACA_FEED must be iex or sip, not {settings.alpaca_feed!r}.")
+    return settings
+
+
+def _text(value: str) -> str:
+    return value.strip()
+
+
+def _url(value: str) -> str:
+    return value.strip().rstrip("/")
+
+
+def _whole_number(name: str, lowest: int = 0, highest: int = 1_000_000) -> Callable[[str], object]:
+    def read(value: str) -> int:
+        text = value.strip()
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise ConfigurationError(f"{name} must be a whole number from {lowest} to {highest}, not {value!r}.")
+        return int(text)
+
+    return read
+
+
+def _yes(value: str) -> bool:
+    text = value.strip().lower()
+    if text not in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+        raise ConfigurationError(f"A switch must be yes or no, not {value!r}.")
+    return text in {"1", "yes", "true", "on"}
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+_READERS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "host": ("OMS_HOST", _text),
+    "port": ("OMS_PORT", _whole_number("OMS_PORT", 0, 65535)),
+    "data": ("OMS_DATA", Path),
+    "database_url": ("DATABASE_URL", _text),
+    "redis_url": ("REDIS_URL", _text),
+    "questdb_url": ("QUESTDB_URL", _url),
+    "questdb_pg_url": ("QUESTDB_PG_URL", _text),
+    "paperbroker_url": ("PAPERBROKER_URL", _url),
+    "alpaca_api_key": ("ALPACA_API_KEY", _text),
+    "alpaca_api_secret": ("ALPACA_API_SECRET", _text),
+    "alpaca_base_url": ("ALPACA_BASE_URL", _url),
+    "alpaca_data_url": ("ALPACA_DATA_URL", _url),
+    "alpaca_feed": ("ALPACA_FEED", _text),
+    "alpaca_requests_per_minute": ("ALPACA_REQUESTS_PER_MINUTE", _whole_number("ALPACA_REQUESTS_PER_MINUTE")),
+    "api_token": ("OMS_API_TOKEN", _text),
+    "trust_network": ("OMS_TRUST_NETWORK", _yes),
+    "allowed_hosts": ("OMS_ALLOWED_HOSTS", _names),
+}
