@@ -81,6 +81,7 @@ class Order:
     status: OrderStatus = OrderStatus.PENDING
     origin: str = "signal"  # signal or external
     signal_id: str | None = None
+    terms: str | None = None  # the signal's terms as it came: "all" stays "all" here
     source: str | None = None
     strategy: str | None = None
     reason: str | None = None

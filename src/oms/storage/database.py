@@ -1,0 +1,71 @@
+"""The connection pool, and what PostgreSQL's failures mean to the OMS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import msgspec
+
+from oms.domain.errors import StoreUnavailable
+
+COMMAND_TIMEOUT_S = 10
+_json = msgspec.json.Encoder(decimal_format="number")
+
+Pool = asyncpg.Pool[asyncpg.Record]
+Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+# Not answers to a statement but signs that the server, the connection or its disk is away.
+_AWAY = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresIOError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalServerError,
+)
+
+
+async def open_pool(database_url: str, *, size: int, name: str) -> Pool:
+    """Connect. Raises StoreUnavailable. `name` shows in pg_stat_activity."""
+    async with _unavailable():
+        return await asyncpg.create_pool(
+            database_url,
+            min_size=1,
+            max_size=size,
+            command_timeout=COMMAND_TIMEOUT_S,
+            timeout=5,
+            server_settings={"application_name": name, "timezone": "UTC", "jit": "off"},
+        )
+
+
+@asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection of the pool; its loss raises StoreUnavailable."""
+    async with _unavailable(), pool.acquire(timeout=5) as acquired:
+        yield acquired
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction that commits at the end of the block."""
+    async with connection(pool) as acquired, acquired.transaction():
+        yield acquired
+
+
+@asynccontextmanager
+async def _unavailable() -> AsyncIterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        raise StoreUnavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
+
+
+def to_json(value: object) -> str:
+    """JSON for a jsonb column; Decimals become numbers, exactly."""
+    return _json.encode(value).decode()
