@@ -16,7 +16,7 @@ class GroupCommit(Generic[Item, Result]):
     """Collects items and hands them to `commit` in batches of at most `largest`, one batch at a time.
 
     `commit` returns one result for each item, in order. When it raises one of `poisonous` (an answer of the store about
-    the content, not about its absence), the batch is halved until the bad item is alone, so that it takes no other down.
+    the content, not about its absence), the batch is halved until the bad item is alone: it takes no other down.
     Any other error fails the whole batch.
     """
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from oms.domain.events import OrderEvent
 from oms.domain.fills import Fill
 from oms.domain.instruments import Instrument
-from oms.domain.market import Tick
+from oms.domain.market import Price, Tick
 from oms.domain.orders import Order
 from oms.domain.positions import Adjustment, Entry, Position
 from oms.domain.reports import (
@@ -123,6 +123,9 @@ class Broker(Protocol):
     async def fills_since(self, after: datetime) -> Sequence[BrokerFill]:
         """All FILL activities after that time, sorted by order and cumulative quantity."""
 
+    async def fills_of(self, broker_order_id: str) -> Sequence[BrokerFill]:
+        """All FILL activities of one order, by cumulative quantity."""
+
     async def fees_since(self, after: datetime) -> Sequence[FeeActivity]:
         """All CFEE activities after that time."""
 
@@ -154,6 +157,19 @@ class MarketData(Protocol):
         """Latest quotes and trades of the symbols, as many as there are, in few requests. Raises BrokerError."""
 
     async def close(self) -> None: ...
+
+
+class Prices(Protocol):
+    """Prices as the engine asks for them: from memory, or once more from the broker."""
+
+    def price(self, symbol: str, max_age_s: Decimal) -> Price:
+        """What is known now; reads memory only."""
+
+    async def ask(self, instruments: Iterable[Instrument]) -> None:
+        """Ask the broker for these once, by REST. Raises nothing: what does not come stays as it was."""
+
+    def follow(self, instruments: Sequence[Instrument]) -> None:
+        """Stream these, the most important first."""
 
 
 # --- ticks ------------------------------------------------------------------------------------------------------------
@@ -227,11 +243,13 @@ class Configs:
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """The account as stored. `watermark` is up to when activities have been booked; None before the first contact."""
+    """The account as stored. `watermark` is up to when activities have been booked, `adopted_at` when its positions
+    were taken in; both None before the first contact."""
 
     id: UUID
     broker_account_id: str
     watermark: datetime | None
+    adopted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,14 +317,12 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Valuation:
-    """The price columns of one position."""
+    """The price of one position; the store derives value and P&L from the quantity that it holds at that moment."""
 
     position_id: UUID
     last_price: Decimal | None
     price_time: datetime | None
     stale: bool
-    market_value: Decimal | None
-    unrealized_pnl: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +373,12 @@ class Store(Protocol):
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         """Write the price columns of positions."""
+
+    async def events(self, account_id: UUID, after_seq: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Events after a sequence, in order, as JSON."""
+
+    async def last_event(self, account_id: UUID) -> int:
+        """The last sequence given."""
 
     async def fee_totals(self, account_id: UUID, day: str, symbol: str) -> tuple[Decimal, Decimal]:
         """Coin and cash booked as fees for a symbol on a New York day."""

@@ -1,0 +1,1 @@
+"""The engine: the only writer of order state."""

@@ -1,0 +1,1 @@
+"""The pre-trade controls: one pure function each, and the gate that runs them all."""

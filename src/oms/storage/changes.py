@@ -80,7 +80,10 @@ _COMMANDS = """
 update commands c set done_at = now(), outcome = n.outcome, message = n.message
 from unnest($1::uuid[], $2::text[], $3::text[]) as n(id, outcome, message) where c.id = n.id and c.done_at is null
 """
-_ACCOUNT = "update accounts set event_seq = $2, watermark = coalesce($3, watermark) where id = $1"
+_ACCOUNT = """
+update accounts set event_seq = $2, watermark = coalesce($3, watermark),
+    adopted_at = coalesce(adopted_at, $3) where id = $1
+"""
 
 
 async def commit_changes(db: Connection, account_id: UUID, epoch: int, changes: Changes) -> None:

@@ -22,6 +22,7 @@ from oms.storage.rows import (
     as_decimal,
     columns,
     entries_of,
+    event_json,
     fill_of,
     instrument_of,
     order_of,
@@ -78,9 +79,9 @@ order by (alpaca_id = $2) desc nulls last limit 1
 """  # noqa: S608
 _VALUE = """
 update positions p set last_price = n.last_price, price_time = n.price_time, stale = n.stale,
-    market_value = n.market_value, unrealized_pnl = n.unrealized_pnl
-from unnest($1::uuid[], $2::numeric[], $3::timestamptz[], $4::bool[], $5::numeric[], $6::numeric[])
-    as n(id, last_price, price_time, stale, market_value, unrealized_pnl) where p.id = n.id
+    market_value = p.qty * n.last_price, unrealized_pnl = (n.last_price - p.avg_price) * p.qty
+from unnest($1::uuid[], $2::numeric[], $3::timestamptz[], $4::bool[]) as n(id, last_price, price_time, stale)
+where p.id = n.id
 """
 _FEES = """
 select sum(qty) as qty, sum(cash) as cash from adjustments
@@ -154,7 +155,9 @@ class PostgresStore:
                 raise LookupError(f"account {account_id} is not stored")
             positions = await db.fetch("select * from positions where account_id = $1", account_id)
             return WorkingSet(
-                account=AccountRecord(account["id"], account["broker_account_id"], account["watermark"]),
+                account=AccountRecord(
+                    account["id"], account["broker_account_id"], account["watermark"], account["adopted_at"]
+                ),
                 orders=[order_of(row) for row in await db.fetch(_OPEN, account_id)],
                 fills=[fill_of(row) for row in await db.fetch(_FILLS_OF_OPEN, account_id)],
                 positions=[position_of(row) for row in positions],
@@ -214,15 +217,25 @@ class PostgresStore:
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         """Write the price columns of positions. They have no version: the next pass writes them anew."""
-        rows = [
-            (v.position_id, v.last_price, v.price_time, v.stale, v.market_value, v.unrealized_pnl) for v in valuations
-        ]
+        rows = [(v.position_id, v.last_price, v.price_time, v.stale) for v in valuations]
         async with transaction(self._pool) as db:
             if not await db.fetchval(
                 "select epoch = $2 from leases where account_id = $1 for share", account_id, epoch
             ):
                 raise Fenced(f"epoch {epoch} of account {account_id} is over")
-            await db.execute(_VALUE, *columns(rows, 6))
+            await db.execute(_VALUE, *columns(rows, 4))
+
+    async def events(self, account_id: UUID, after_seq: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Events after a sequence, in order, as JSON."""
+        query = "select * from order_events where account_id = $1 and seq > $2 order by seq limit $3"
+        async with connection(self._pool) as db:
+            return [(row["seq"], event_json(row)) for row in await db.fetch(query, account_id, after_seq, limit)]
+
+    async def last_event(self, account_id: UUID) -> int:
+        """The last sequence given."""
+        async with connection(self._pool) as db:
+            last: int | None = await db.fetchval("select event_seq from accounts where id = $1", account_id)
+            return last or 0
 
     async def fee_totals(self, account_id: UUID, day: str, symbol: str) -> tuple[Decimal, Decimal]:
         """Coin and cash booked as fees for a symbol on a New York day."""

@@ -107,6 +107,20 @@ def entries_of(fills: Iterable[Row], adjustments: Iterable[Row]) -> list[Entry]:
     return steps + [Entry.of_adjustment(adjustment_of(row)) for row in adjustments]
 
 
+def event_json(row: Row) -> bytes:
+    """An event as it is told to other programs; `data` passes as it is stored, so that numbers stay exact."""
+    return msgspec.json.encode(
+        {
+            "seq": row["seq"],
+            "order_id": row["order_id"],
+            "kind": row["kind"],
+            "status": row["status"],
+            "at": row["at"],
+            "data": msgspec.Raw(row["data"].encode()),
+        }
+    )
+
+
 def columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
     """Rows turned into one list for each column, as `unnest` wants them."""
     listed = list(rows)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
+from oms.domain.errors import InvalidInput, StoreUnavailable
 from oms.domain.orders import Order
 from oms.domain.signals import Signal
 from oms.ports import Acceptance
@@ -48,6 +51,10 @@ insert into signal_errors (account_id, source, code, reason, payload) values ($1
 Arrival = tuple[UUID, Signal, datetime]
 
 
+class CommitUnanswered(StoreUnavailable):
+    """PostgreSQL was lost during COMMIT: the signals are stored or they are not. Accepting them again tells."""
+
+
 class PostgresSignalStore:
     """The port SignalStore on PostgreSQL."""
 
@@ -55,31 +62,24 @@ class PostgresSignalStore:
         self._pool = pool
 
     async def accept(self, account_id: UUID, signals: Sequence[Arrival]) -> Sequence[Acceptance]:
-        """See the port. The account's row is locked first, so that sequences appear in the order of the commits."""
-        async with transaction(self._pool) as db:
-            account = await db.fetchrow(_LOCK, account_id)
-            if account is None:
-                raise LookupError(f"account {account_id} is not stored")
-            known = await self._known(db, account_id, [signal.signal_id for _, signal, _ in signals])
-            fresh: dict[str, Arrival] = {}
-            for arrival in signals:
-                if arrival[1].signal_id not in known:
-                    fresh.setdefault(arrival[1].signal_id, arrival)
-            prefix = f"{PREFIX}-{account['installation'].hex[:8]}-"
-            created = {
-                arrival[1].signal_id: _order(
-                    account_id, arrival, prefix, account["event_seq"] + place, account["version"]
-                )
-                for place, arrival in enumerate(fresh.values(), start=1)
-            }
-            if created:
-                await _insert(db, account_id, account["version"], created)
-        first = account["event_seq"] + 1
-        answers = []
-        for order_id, signal, _ in signals:
-            order = created.get(signal.signal_id) or known[signal.signal_id]
-            waiting = account["ahead"] + order.seq - first if signal.signal_id in created else 0
-            answers.append(Acceptance(order, created=order.id == order_id, ahead=waiting))
+        """See the port. The account's row is locked first, so that sequences appear in the order of the commits.
+
+        Raises CommitUnanswered when PostgreSQL was lost during COMMIT, any other StoreUnavailable when nothing is
+        stored, InvalidInput `refused_by_store` when it refused a value.
+        """
+        committing = False
+        try:
+            async with transaction(self._pool) as db:
+                answers = await _accepted(db, account_id, signals)
+                committing = True
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ValueError):  # asyncpg could not even encode a value
+                raise _refused(error.__cause__) from error
+            if committing:
+                raise CommitUnanswered(str(error)) from error
+            raise
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            raise _refused(error) from error
         return answers
 
     async def record_error(self, account_id: UUID | None, source: str, payload: str, reason: str, code: str) -> None:
@@ -89,10 +89,39 @@ class PostgresSignalStore:
                 _ERROR, account_id, source, code, reason, payload.replace("\0", "\N{REPLACEMENT CHARACTER}")
             )
 
-    @staticmethod
-    async def _known(db: Connection, account_id: UUID, signal_ids: Sequence[str]) -> dict[str, Order]:
-        rows = await db.fetch(_KNOWN, account_id, signal_ids)
-        return {row["signal_id"]: order_of(row) for row in rows}
+
+async def _accepted(db: Connection, account_id: UUID, signals: Sequence[Arrival]) -> list[Acceptance]:
+    account = await db.fetchrow(_LOCK, account_id)
+    if account is None:
+        raise LookupError(f"account {account_id} is not stored")
+    known = await _known(db, account_id, [signal.signal_id for _, signal, _ in signals])
+    fresh: dict[str, Arrival] = {}
+    for arrival in signals:
+        if arrival[1].signal_id not in known:
+            fresh.setdefault(arrival[1].signal_id, arrival)
+    prefix = f"{PREFIX}-{account['installation'].hex[:8]}-"
+    created = {
+        arrival[1].signal_id: _order(account_id, arrival, prefix, account["event_seq"] + place, account["version"])
+        for place, arrival in enumerate(fresh.values(), start=1)
+    }
+    if created:
+        await _insert(db, account_id, account["version"], created)
+    first = account["event_seq"] + 1
+    answers = []
+    for order_id, signal, _ in signals:
+        order = created.get(signal.signal_id) or known[signal.signal_id]
+        waiting = account["ahead"] + order.seq - first if signal.signal_id in created else 0
+        answers.append(Acceptance(order, created=order.id == order_id, ahead=waiting))
+    return answers
+
+
+async def _known(db: Connection, account_id: UUID, signal_ids: Sequence[str]) -> dict[str, Order]:
+    rows = await db.fetch(_KNOWN, account_id, signal_ids)
+    return {row["signal_id"]: order_of(row) for row in rows}
+
+
+def _refused(error: Exception) -> InvalidInput:
+    return InvalidInput("refused_by_store", f"a value of the signal cannot be stored: {error}")
 
 
 def _order(account_id: UUID, arrival: Arrival, prefix: str, seq: int, configs_version: int) -> Order:

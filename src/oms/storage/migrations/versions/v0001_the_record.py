@@ -30,6 +30,7 @@ create table accounts (
     buying_power numeric,
     as_of timestamptz,
     watermark timestamptz,
+    adopted_at timestamptz,
     event_seq bigint not null default 0,
     created_at timestamptz not null
 );

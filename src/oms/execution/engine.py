@@ -1,0 +1,257 @@
+"""The engine's life: find the account, become its one engine, trade, and start again after whatever ends a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from oms.domain.errors import (
+    BrokerError,
+    BrokerUnauthorized,
+    ConfigurationError,
+    Fenced,
+    StoreConflict,
+    StoreUnavailable,
+)
+from oms.execution.session import LEASE_TTL_S, Outside, Session
+from oms.execution.status import EngineStatus
+from oms.ports import Row
+
+log = structlog.get_logger(__name__)
+
+REPORT_EVERY_S = 1.0
+UNAUTHORIZED_PAUSE_S = 10.0
+STANDBY_PAUSE_S = 1.0
+BACKOFF_S = (0.25, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who trades: a hash of the key (None without keys), the broker's address, and a name for this engine."""
+
+    key_hash: str | None
+    address: str
+    holder: str
+
+
+class Engine:
+    """Runs sessions one after another. `status` and `session` are for whoever reports or feeds it."""
+
+    def __init__(
+        self, outside: Outside, identity: Identity, more_detail: Callable[[], Row], on_account: Callable[[UUID], None]
+    ) -> None:
+        self._outside = outside
+        self._identity = identity
+        self._more_detail = more_detail
+        self._on_account = on_account
+        self._changed = asyncio.Event()
+        self._account_id: UUID | None = None
+        self._error = ""
+        self.status = EngineStatus.STARTING
+        self.session: Session | None = None
+        self.started = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Trade until `stop` is set."""
+        reporting = asyncio.ensure_future(self._report())
+        try:
+            await self._run(stop)
+        finally:
+            self._set(EngineStatus.STOPPED)
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+            await self._tell()
+
+    def wake(self) -> None:
+        """Something was accepted or asked."""
+        if self.session is not None:
+            self.session.wake()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        if self._identity.key_hash is None:
+            self._set(EngineStatus.NOT_CONFIGURED)
+            log.error("OMS is not configured: set ALPACA_API_KEY and ALPACA_API_SECRET, or ALPACA_API_KEY=mock")
+            await stop.wait()
+            return
+        attempt = 0
+        while not stop.is_set():
+            began = self._outside.clock.monotonic()
+            pause = await self._once(stop)
+            attempt = 0 if self._outside.clock.monotonic() - began > BACKOFF_S[1] else attempt + 1
+            if pause is None:
+                low, high = BACKOFF_S
+                pause = low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
+            await _sleep(pause, stop)
+
+    async def _once(self, stop: asyncio.Event) -> float | None:
+        """One session, or the reason why there is none; how long to wait before the next (None: back off)."""
+        try:
+            await self._session(stop)
+        except BrokerUnauthorized as error:
+            self._fail(EngineStatus.UNAUTHORIZED, error)
+            log.error("The broker refuses the keys: check ALPACA_API_KEY and ALPACA_API_SECRET", reason=str(error))
+            return UNAUTHORIZED_PAUSE_S
+        except BrokerError as error:
+            self._fail(EngineStatus.RECONNECTING, error)
+            log.warning("broker_away", reason=str(error))
+        except Fenced as error:
+            self._fail(EngineStatus.STANDBY, error)
+            log.error("fenced", reason=str(error))
+            return STANDBY_PAUSE_S
+        except (StoreUnavailable, StoreConflict) as error:
+            self._fail(EngineStatus.RECONNECTING, error)
+            log.error("store_failed", reason=str(error))
+        except ConfigurationError as error:
+            self._fail(EngineStatus.NOT_CONFIGURED, error)
+            log.error("not_configured", reason=str(error))
+            return UNAUTHORIZED_PAUSE_S
+        except Exception as error:
+            self._fail(EngineStatus.RECONNECTING, error)
+            log.exception("session_failed")
+        finally:
+            self.session = None
+        return None
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        store = self._outside.store
+        account_id = await self._contact()
+        epoch = await self._become_the_engine(account_id, stop)
+        if epoch is None:
+            return
+        try:
+            await self._refresh_instruments()
+            working = await store.load(account_id)
+            self._set(EngineStatus.STARTING)
+            self.session = Session(self._outside, working, epoch, self._session_is)
+            await self.session.run(stop)
+        finally:
+            await self._release(account_id, epoch)
+
+    async def _contact(self) -> UUID:
+        """Ask the broker whose keys these are; when it is away, who they were last time."""
+        store, identity = self._outside.store, self._identity
+        assert identity.key_hash is not None  # noqa: S101 — _run has seen to it
+        try:
+            account = await self._outside.broker.account()
+        except BrokerUnauthorized:
+            raise
+        except BrokerError:
+            known = await store.account_of_key(identity.key_hash)
+            if known is None:
+                raise
+            self._account_id = known
+        else:
+            self._account_id = await store.register_account(
+                account, identity.key_hash, identity.address, self._outside.clock.now()
+            )
+            log.info("account", number=account.number, equity=str(account.equity), address=identity.address)
+        self._on_account(self._account_id)
+        return self._account_id
+
+    async def _become_the_engine(self, account_id: UUID, stop: asyncio.Event) -> int | None:
+        while not stop.is_set():
+            epoch = await self._outside.store.take_lease(account_id, self._identity.holder, LEASE_TTL_S)
+            if epoch is not None:
+                return epoch
+            if self.status is not EngineStatus.STANDBY:
+                log.info("standby: another engine has the account")
+            self._set(EngineStatus.STANDBY)
+            await _sleep(STANDBY_PAUSE_S, stop)
+        return None
+
+    async def _refresh_instruments(self) -> None:
+        try:
+            await self._outside.store.save_instruments(await self._outside.broker.instruments())
+        except BrokerUnauthorized:
+            raise
+        except BrokerError as error:
+            log.warning("asset_list_kept", reason=str(error))
+
+    async def _release(self, account_id: UUID, epoch: int) -> None:
+        try:
+            await self._outside.store.release_lease(account_id, epoch)
+        except StoreUnavailable:
+            log.warning("lease_not_released")  # it expires by itself
+
+    def _session_is(self, status: EngineStatus) -> None:
+        if status is EngineStatus.RUNNING:
+            self._error = ""
+            if not self.started.is_set():
+                self.started.set()
+                log.info("OMS execution engine started")
+        self._set(status)
+
+    def _fail(self, status: EngineStatus, error: Exception) -> None:
+        self._error = f"{type(error).__name__}: {error}"
+        self._set(status)
+
+    def _set(self, status: EngineStatus) -> None:
+        if status is not self.status:
+            log.info("engine_status", status=str(status), before=str(self.status))
+            self.status = status
+            self._changed.set()
+
+    # --- what health shows --------------------------------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        while True:
+            await self._tell()
+            try:
+                await asyncio.wait_for(self._changed.wait(), REPORT_EVERY_S)
+            except TimeoutError:
+                continue
+            self._changed.clear()
+
+    async def _tell(self) -> None:
+        key_hash = self._identity.key_hash or ""
+        try:
+            await self._outside.store.report(
+                key_hash, self._account_id, str(self.status), self.detail(), self._outside.clock.now()
+            )
+        except StoreUnavailable:
+            log.debug("report_failed")  # health shows the heartbeat's age
+
+    def detail(self) -> Mapping[str, object]:
+        """What the engine knows of itself and of what is around it."""
+        detail: dict[str, object] = {"error": self._error, "address": self._identity.address, **self._more_detail()}
+        session = self.session
+        if session is None:
+            return detail
+        now = self._outside.clock.monotonic()
+        streaming = session.stream_since is not None
+        last = session.last_update_at
+        findings = session.reconciler.findings
+        waiting, opened = session.dispatcher.waiting, session.book.open_orders()
+        detail |= {
+            "broker": {"ok": not session.rest_error, "error": session.rest_error},
+            "stream": {
+                "connected": streaming,
+                "last_message_age_s": None if last is None else round(now - last, 1),
+                "reconnects": session.reconnects,
+                "error": "" if streaming else session.last_error,
+            },
+            "budget": self._outside.budget.state(),
+            "backlog": {
+                "waiting": len(waiting),
+                "in_flight": session.dispatcher.in_flight,
+                "open_orders": len(opened),
+                "outcome_unknown": sum(order.outcome_unknown for order in opened),
+            },
+            "reconciled_at": findings.at,
+            "drift": {symbol: {"ours": ours, "broker": theirs} for symbol, (ours, theirs) in findings.drift.items()},
+            "anomalies": session.book.anomalies[-10:],
+            "clock_offset_s": round(session.time.offset_s, 3),
+            "market_open": None if session.time.market is None else session.time.market.is_open,
+        }
+        return detail
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,134 @@
+"""Applies what the broker reports to the book, one report at a time, and records it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+
+from oms.domain.errors import BrokerNotFound
+from oms.domain.orders import Order, OrderStatus
+from oms.domain.positions import Adjustment
+from oms.domain.reports import BrokerFill, BrokerOrder, OrderUpdate, UpdateKind
+from oms.domain.values import ZERO, AssetClass
+from oms.execution.book import Book, LateEntry
+from oms.execution.journal import Journal
+from oms.ports import Broker, Changes, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """The one way by which broker orders and executions enter: from the stream, an answer or a listing alike.
+
+    Applying is serial. `catch_up` is set when something was seen that only a reconciliation can complete.
+    """
+
+    def __init__(self, account_id: UUID, book: Book, journal: Journal, store: Store, broker: Broker) -> None:
+        self._account_id = account_id
+        self._book = book
+        self._journal = journal
+        self._store = store
+        self._broker = broker
+        self._lock = asyncio.Lock()
+        self.catch_up = asyncio.Event()
+        self.fills_booked = 0
+
+    async def update(self, update: OrderUpdate) -> None:
+        """One message of the stream: its fill first, then what it says of the order."""
+        async with self._lock:
+            order = await self._order(update.order)
+            if update.fill is not None:
+                order = self._book.orders[order.id]
+                if order.alpaca_id is None:
+                    self._journal.record(self._book.observe(order, _open_view(update.order, order)))
+                    order = self._book.orders[order.id]
+                await self._fill(order, update.fill)
+            if update.kind is not UpdateKind.OTHER:
+                self._observe(self._book.orders[order.id], update.order, update.reason)
+
+    async def observe(self, seen: BrokerOrder) -> Order:
+        """One order as an answer or a listing shows it; the order as it is afterwards."""
+        async with self._lock:
+            order = await self._order(seen)
+            self._observe(order, seen, None)
+            return self._book.orders[order.id]
+
+    async def fill(self, seen: BrokerFill) -> None:
+        """One execution from the activities."""
+        async with self._lock:
+            order = self._book.by_broker_id(seen.broker_order_id)
+            if order is None:
+                stored = await self._store.find_order(self._account_id, seen.broker_order_id, None)
+                order = self._book.take_in(stored) if stored else await self._fetched(seen.broker_order_id)
+            if order is not None:
+                await self._fill(order, seen)
+
+    async def adjust(self, adjustment: Adjustment, asset_class: AssetClass) -> None:
+        """One movement that is no fill."""
+        async with self._lock:
+            try:
+                changes = self._book.adjust(adjustment, asset_class)
+            except LateEntry as late:
+                changes = await self._recomputed(late)
+            self._journal.record(changes)
+
+    async def _fetched(self, broker_order_id: str) -> Order | None:
+        try:
+            seen = await self._broker.order(broker_order_id)
+        except BrokerNotFound:
+            log.warning("fill_of_unknown_order", broker_order_id=broker_order_id)
+            return None
+        return await self._order(seen)
+
+    async def _order(self, seen: BrokerOrder) -> Order:
+        """Ours from memory or the record, else taken in as somebody else's."""
+        order = self._book.find(seen)
+        if order is not None:
+            return order
+        stored = await self._store.find_order(self._account_id, seen.broker_order_id, seen.client_order_id)
+        if stored is not None:
+            return self._book.take_in(stored)
+        log.info("external_order", broker_order_id=seen.broker_order_id, symbol=seen.symbol, side=str(seen.side))
+        self._journal.record(self._book.adopt(seen, baseline=ZERO))
+        adopted = self._book.find(seen)
+        assert adopted is not None  # noqa: S101 — adopt put it there
+        return adopted
+
+    def _observe(self, order: Order, seen: BrokerOrder, reason: str | None) -> None:
+        was_lost = order.error_code == "PROVEN_ABSENT" and not seen.status.is_final
+        changes = self._book.observe(order, seen, reason)
+        if changes:
+            self._journal.record(changes)
+        after = self._book.orders[order.id]
+        if after.id in self._book.awaiting_fills or was_lost:
+            self.catch_up.set()
+
+    async def _fill(self, order: Order, seen: BrokerFill) -> None:
+        begins = seen.cum_qty - seen.qty
+        if begins > order.filled_qty:
+            self.catch_up.set()  # one before it is missing; this one is booked all the same
+        try:
+            changes = self._book.fill(order, seen)
+        except LateEntry as late:
+            changes = await self._recomputed(late)
+        if changes:
+            self.fills_booked += 1
+            self._journal.record(changes)
+
+    async def _recomputed(self, late: LateEntry) -> Changes:
+        """What memory recorded must be stored before the stored entries are read."""
+        await self._journal.flush()
+        position = late.position
+        flat = position.flat_key
+        since = None if flat is None or any(position.needs_all(one) for one in late.entries) else flat[0]
+        stored = await self._store.entries(self._account_id, position.symbol, since)
+        log.info("position_recomputed", symbol=position.symbol, entries=len(stored) + len(late.entries))
+        return self._book.recompute(late, stored)
+
+
+def _open_view(seen: BrokerOrder, order: Order) -> BrokerOrder:
+    """The broker's order as it was before its fill: to bind it without following its status yet."""
+    return replace(seen, status=OrderStatus.SUBMITTED, filled_qty=order.filled_qty)

@@ -1,0 +1,308 @@
+"""One session of the engine: from loading the working set to the first failure that makes memory doubtful."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from random import Random
+from uuid import UUID
+
+import structlog
+
+from oms.domain.errors import BrokerError, BrokerUnauthorized, BrokerUnknown
+from oms.domain.instruments import Instrument, Symbols
+from oms.domain.orders import Order
+from oms.domain.positions import Position
+from oms.domain.reports import OrderUpdate, UnreadableUpdate
+from oms.execution.book import Book
+from oms.execution.budget import RequestBudget
+from oms.execution.commands import Commands
+from oms.execution.dispatcher import Dispatcher
+from oms.execution.journal import Journal
+from oms.execution.ledger import Ledger
+from oms.execution.market_time import MarketTime
+from oms.execution.reconcile import Reconciler
+from oms.execution.sender import Sender
+from oms.execution.status import EngineStatus
+from oms.ports import Broker, Changes, Clock, Ids, Prices, Store, Updates, Valuation, WorkingSet
+
+log = structlog.get_logger(__name__)
+
+LEASE_TTL_S = 5.0
+LIGHT_EVERY_S = 5.0
+POLL_EVERY_S = 2.0  # in place of a lost stream
+FULL_EVERY_S = 60.0
+ACCOUNT_EVERY_S = 5.0  # after fills
+BACKOFF_S = (0.25, 30.0)
+DRAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a session is given to reach the outside."""
+
+    store: Store
+    broker: Broker
+    prices: Prices
+    clock: Clock
+    ids: Ids
+    random: Random
+    budget: RequestBudget
+
+
+class Session:
+    """Everything in memory and every task around it. It ends by raising; the engine then starts another."""
+
+    def __init__(
+        self, outside: Outside, working: WorkingSet, epoch: int, on_status: Callable[[EngineStatus], None]
+    ) -> None:
+        self._outside = outside
+        self._account_id = working.account.id
+        self._epoch = epoch
+        self._on_status = on_status
+        self.status = EngineStatus.STARTING
+        self.last_error = ""
+        self.rest_error = ""
+        self.stream_since: float | None = None
+        self.last_update_at: float | None = None
+        self.reconnects = 0
+        self.fulls = 0
+        store, broker, clock = outside.store, outside.broker, outside.clock
+        self.time = MarketTime(clock)
+        symbols = Symbols(working.instruments, working.aliases)
+        self.book = Book(working, symbols, outside.ids, self.time.now)
+        self.journal = Journal(self._commit)
+        self.ledger = Ledger(self._account_id, self.book, self.journal, store, broker)
+        self.sender = Sender(
+            broker, self.book, self.journal, self.ledger, clock, outside.random, self._fresh_for_s, self._may_send
+        )
+        self.dispatcher = Dispatcher(
+            self._account_id, self.book, self.journal, self.sender, store, broker, outside.prices, self.time,
+            outside.budget, clock, working.configs, self._may_send,
+        )  # fmt: skip
+        self.reconciler = Reconciler(
+            working.account, broker, self.book, self.journal, self.ledger, store, self.time, outside.ids
+        )
+        self.commands = Commands(
+            self._account_id, store, broker, self.book, self.journal, self.ledger, self.dispatcher, clock
+        )
+
+    @property
+    def positions(self) -> Sequence[Position]:
+        """Every position of the account, closed ones too."""
+        return list(self.book.positions.values())
+
+    def wake(self) -> None:
+        """Something was accepted or asked: look now."""
+        self.dispatcher.wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Trade until `stop` is set, then drain. Raises the error that ended it otherwise."""
+        tasks = [
+            asyncio.ensure_future(work)
+            for work in (
+                self.journal.run(), self._keep_lease(), self._follow_broker(), self._reconcile(), self.dispatcher.run(),
+                self._carry_out(), self._keep_time(), self._watch_keys(), self._choose_prices(),
+            )
+        ]  # fmt: skip
+        stopping = asyncio.ensure_future(_set(stop))
+        try:
+            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()  # raises what ended it
+            await self._wind_down()
+        finally:
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await self.dispatcher.drain(0)
+
+    def value(self, valuations: Sequence[Valuation], symbols: Mapping[UUID, str]) -> None:
+        """Remember prices in memory after they were written."""
+        for one in valuations:
+            self.book.price(symbols[one.position_id], one.last_price, one.price_time, stale=one.stale)
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def _wind_down(self) -> None:
+        """Send nothing new, let what was sent be answered, store what is known."""
+        self._set(EngineStatus.STOPPED)
+        await self.dispatcher.drain(DRAIN_S)
+        await self.journal.flush()
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_TTL_S / 4)
+            await self._outside.store.renew_lease(self._account_id, self._epoch, LEASE_TTL_S)
+
+    async def _follow_broker(self) -> None:
+        """Keep the update stream; after each connect catch up before anything new is sent."""
+        attempt = 0
+        while True:
+            try:
+                async with self._outside.broker.updates() as updates:
+                    await self._follow(updates)
+            except BrokerUnauthorized:
+                raise
+            except BrokerError as error:
+                self.last_error = str(error)
+            was_up_s = 0.0 if self.stream_since is None else self._outside.clock.monotonic() - self.stream_since
+            attempt = 0 if was_up_s > BACKOFF_S[1] else attempt + 1
+            self.stream_since = None
+            self.reconnects += 1
+            if self.status is EngineStatus.RUNNING:
+                log.warning("update_stream_lost", reason=self.last_error)
+                self._set(EngineStatus.CANCEL_ONLY)
+            elif self.fulls == 0:
+                log.warning("broker_away", reason=self.last_error)
+                self._set(EngineStatus.RECONNECTING)
+            await asyncio.sleep(self._pause_s(attempt))
+
+    async def _follow(self, updates: Updates) -> None:
+        arrived: asyncio.Queue[OrderUpdate | UnreadableUpdate | Exception] = asyncio.Queue()
+        reader = asyncio.ensure_future(self._pump(updates, arrived))
+        try:
+            await self.reconciler.full()  # what comes in meanwhile waits in the queue
+            self.fulls += 1
+            self.rest_error = ""
+            self.stream_since = self._outside.clock.monotonic()
+            for order in self.book.open_orders():
+                if order.alpaca_id is None:
+                    self.dispatcher.resolve(order)
+            self._set(EngineStatus.RUNNING)
+            self.wake()
+            while True:
+                update = await arrived.get()
+                if isinstance(update, Exception):
+                    raise update
+                if isinstance(update, UnreadableUpdate):
+                    log.error("unreadable_update", reason=update.reason, text=update.text[:500])
+                    self.ledger.catch_up.set()
+                else:
+                    await self.ledger.update(update)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _pump(self, updates: Updates, arrived: asyncio.Queue[OrderUpdate | UnreadableUpdate | Exception]) -> None:
+        try:
+            async for update in updates:
+                self.last_update_at = self._outside.clock.monotonic()
+                arrived.put_nowait(update)
+            arrived.put_nowait(BrokerUnknown("the update stream ended"))
+        except BrokerError as error:
+            arrived.put_nowait(error)
+
+    async def _reconcile(self) -> None:
+        """Light while orders are open, full once a minute or when something asks for it; polling without a stream."""
+        last_full = last_light = last_account = self._outside.clock.monotonic()
+        fills_at_account = 0
+        while True:
+            await asyncio.sleep(0.5)
+            now = self._outside.clock.monotonic()
+            streaming = self.status is EngineStatus.RUNNING
+            if not streaming and self.fulls == 0:
+                continue  # the first full pass belongs to the stream's connect
+            asked = self.ledger.catch_up.is_set()
+            try:
+                if streaming and (asked or now - last_full >= FULL_EVERY_S):
+                    self.ledger.catch_up.clear()
+                    last_full = last_light = now
+                    await self.reconciler.full()
+                    self.fulls += 1
+                elif now - last_light >= (LIGHT_EVERY_S if streaming else POLL_EVERY_S):
+                    last_light = now
+                    if self.book.open_orders() or not streaming:
+                        await self.reconciler.light()
+                elif self.ledger.fills_booked != fills_at_account and now - last_account >= ACCOUNT_EVERY_S:
+                    last_account, fills_at_account = now, self.ledger.fills_booked
+                    await self.reconciler.refresh_account()
+                else:
+                    continue
+                self._broker_answers()
+            except BrokerUnauthorized:
+                raise
+            except BrokerError as error:
+                self._broker_is_away(error)
+
+    def _broker_answers(self) -> None:
+        self.rest_error = ""
+        if self.status is EngineStatus.RECONNECTING:
+            self._set(EngineStatus.RUNNING if self.stream_since is not None else EngineStatus.CANCEL_ONLY)
+            self.wake()
+
+    def _broker_is_away(self, error: BrokerError) -> None:
+        self.rest_error = str(error)
+        log.warning("broker_away", reason=str(error))
+        if self.status in {EngineStatus.RUNNING, EngineStatus.CANCEL_ONLY}:
+            self._set(EngineStatus.RECONNECTING)
+
+    async def _carry_out(self) -> None:
+        while True:
+            await self.commands.carry_out()
+            await asyncio.sleep(0.25)
+
+    async def _keep_time(self) -> None:
+        """Ask the broker's clock at its next change, and once a minute for the offset."""
+        while True:
+            try:
+                self.time.learn(await self._outside.broker.clock())
+                pause = min(max(self.time.seconds_to_change(), 0.5), FULL_EVERY_S)
+            except BrokerUnauthorized:
+                raise
+            except BrokerError:
+                pause = POLL_EVERY_S
+            await asyncio.sleep(pause)
+
+    async def _watch_keys(self) -> None:
+        """Keys that are refused while sending end the session."""
+        while True:
+            await asyncio.sleep(0.5)
+            if self.sender.unauthorized is not None:
+                raise self.sender.unauthorized
+
+    async def _choose_prices(self) -> None:
+        """Follow what matters most: open orders, positions, then what was traded last."""
+        recent: dict[str, Instrument] = {}
+        while True:
+            wanted: dict[str, Instrument] = {}
+            for symbol in [
+                *(order.symbol for order in self.dispatcher.waiting.values()),
+                *(order.symbol for order in self.book.open_orders()),
+                *(symbol for symbol, position in self.book.positions.items() if position.qty),
+            ]:
+                instrument = self.book.symbols.get(symbol)
+                if instrument is not None:
+                    wanted[symbol] = instrument
+            recent = {**{key: one for key, one in recent.items() if key not in wanted}, **wanted}
+            recent = dict(list(recent.items())[-100:])
+            older = [one for key, one in reversed(recent.items()) if key not in wanted]
+            self._outside.prices.follow([*wanted.values(), *older])
+            await asyncio.sleep(1.0)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _commit(self, changes: Changes) -> None:
+        await self._outside.store.commit(self._account_id, self._epoch, changes)
+
+    def _set(self, status: EngineStatus) -> None:
+        if status is not self.status:
+            self.status = status
+            self._on_status(status)
+
+    def _may_send(self) -> bool:
+        return self.status is EngineStatus.RUNNING
+
+    def _fresh_for_s(self, order: Order) -> Decimal:
+        return order.valid_for_s if order.valid_for_s is not None else self.dispatcher.limits.signal_age_s.value
+
+    def _pause_s(self, attempt: int) -> float:
+        low, high = BACKOFF_S
+        return low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
