@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -38,16 +38,20 @@ class Identity:
     holder: str
 
 
+Companions = Callable[[UUID, Session], Sequence[Coroutine[None, None, None]]]
+"""What runs beside a session: signals from Redis, prices, valuing, telling."""
+
+
 class Engine:
     """Runs sessions one after another. `status` and `session` are for whoever reports or feeds it."""
 
     def __init__(
-        self, outside: Outside, identity: Identity, more_detail: Callable[[], Row], on_account: Callable[[UUID], None]
+        self, outside: Outside, identity: Identity, companions: Companions, more_detail: Callable[[], Row]
     ) -> None:
         self._outside = outside
         self._identity = identity
+        self._companions = companions
         self._more_detail = more_detail
-        self._on_account = on_account
         self._changed = asyncio.Event()
         self._account_id: UUID | None = None
         self._error = ""
@@ -127,7 +131,7 @@ class Engine:
             working = await store.load(account_id)
             self._set(EngineStatus.STARTING)
             self.session = Session(self._outside, working, epoch, self._session_is)
-            await self.session.run(stop)
+            await self.session.run(stop, self._companions(account_id, self.session))
         finally:
             await self._release(account_id, epoch)
 
@@ -149,7 +153,6 @@ class Engine:
                 account, identity.key_hash, identity.address, self._outside.clock.now()
             )
             log.info("account", number=account.number, equity=str(account.equity), address=identity.address)
-        self._on_account(self._account_id)
         return self._account_id
 
     async def _become_the_engine(self, account_id: UUID, stop: asyncio.Event) -> int | None:

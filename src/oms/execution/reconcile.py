@@ -24,6 +24,7 @@ from oms.ports import AccountRecord, Broker, Changes, Ids, Store
 log = structlog.get_logger(__name__)
 
 OVERLAP = timedelta(minutes=10)
+FEES_POSTED_WITHIN = timedelta(days=1)
 ADOPTION_TRIES = 10
 LOOKED_UP_MAX = 10  # orders asked one by one in a pass: more are proven by listings
 SETTLES_IN = timedelta(seconds=2)  # a listing may be older than an order just sent
@@ -84,7 +85,7 @@ class Reconciler:
         for fill in await self._broker.fills_since(since):
             await self._ledger.fill(fill)
         await self._complete_fills()
-        await self._true_up_fees(await self._broker.fees_since(since - timedelta(days=1)))
+        await self._true_up_fees(await self._broker.fees_since(since - FEES_POSTED_WITHIN), since - FEES_POSTED_WITHIN)
         await self._compare_positions()
         await self.refresh_account()
         self._watermark = begun
@@ -170,15 +171,17 @@ class Reconciler:
                 for fill in await self._broker.fills_of(order.alpaca_id):
                     await self._ledger.fill(fill)
 
-    async def _true_up_fees(self, fees: Sequence[FeeActivity]) -> None:
+    async def _true_up_fees(self, fees: Sequence[FeeActivity], since: datetime) -> None:
         """Where a day's posted fees differ from those booked with the fills, book the difference."""
         posted: dict[tuple[str, str], list[FeeActivity]] = {}
         for fee in fees:
             posted.setdefault((fee.day, fee.symbol), []).append(fee)
         adopted_on = "" if self._adopted_at is None else f"{self._adopted_at.astimezone(NEW_YORK):%Y-%m-%d}"
         for (day, symbol), activities in posted.items():
-            if day <= adopted_on:
-                continue  # may contain fees from before the account was taken in: they are in the adopted position
+            if day <= adopted_on or day < f"{since.astimezone(NEW_YORK):%Y-%m-%d}":
+                # Fees from before the account was taken in are in the adopted position; of an older day, some are
+                # not listed any more.
+                continue
             await self._journal.flush()
             coin, cash = await self._store.fee_totals(self._account_id, day, symbol)
             missing_coin = sum((one.qty for one in activities), ZERO) - coin
@@ -195,13 +198,15 @@ class Reconciler:
 
     async def _compare_positions(self) -> None:
         """Differences are told, never traded away. Fills that are on their way count as agreed on the next pass."""
-        theirs = {held.symbol: held for held in await self._broker.positions()}
+        theirs: dict[str, Decimal] = {}
+        for held in await self._broker.positions():  # a coin may be held under two of its pairs
+            theirs[held.symbol] = theirs.get(held.symbol, ZERO) + held.qty
         ours = {symbol: position.qty for symbol, position in self._book.positions.items()}
         drift = {}
         for symbol in theirs.keys() | ours.keys():
-            broker_qty = theirs[symbol].qty if symbol in theirs else ZERO
-            if ours.get(symbol, ZERO) != broker_qty:
-                drift[symbol] = (ours.get(symbol, ZERO), broker_qty)
+            pair = (ours.get(symbol, ZERO), theirs.get(symbol, ZERO))
+            if pair[0] != pair[1]:
+                drift[symbol] = pair
         for symbol in drift.keys() & self.findings.drift.keys():
             log.error("position_differs", symbol=symbol, ours=str(drift[symbol][0]), broker=str(drift[symbol][1]))
         self.findings.drift = drift

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from random import Random
 from uuid import UUID
@@ -94,17 +95,29 @@ class Session:
         """Every position of the account, closed ones too."""
         return list(self.book.positions.values())
 
+    @property
+    def max_price_age_s(self) -> Decimal:
+        """How old a price may be to count as fresh, in seconds."""
+        return self.dispatcher.limits.price_age_s.value
+
+    def broker_now(self) -> datetime:
+        """The broker's time."""
+        return self.time.now()
+
     def wake(self) -> None:
         """Something was accepted or asked: look now."""
         self.dispatcher.wake.set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Trade until `stop` is set, then drain. Raises the error that ended it otherwise."""
+    async def run(self, stop: asyncio.Event, companions: Sequence[Coroutine[None, None, None]] = ()) -> None:
+        """Trade until `stop` is set, then drain. Raises the error that ended it otherwise.
+
+        `companions` run as long as the session does: what only the account's one engine may do.
+        """
         tasks = [
             asyncio.ensure_future(work)
             for work in (
                 self.journal.run(), self._keep_lease(), self._follow_broker(), self._reconcile(), self.dispatcher.run(),
-                self._carry_out(), self._keep_time(), self._watch_keys(), self._choose_prices(),
+                self._carry_out(), self._keep_time(), self._watch_keys(), self._choose_prices(), *companions,
             )
         ]  # fmt: skip
         stopping = asyncio.ensure_future(_set(stop))
@@ -284,6 +297,10 @@ class Session:
             await asyncio.sleep(1.0)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def write_values(self, valuations: Sequence[Valuation]) -> None:
+        """Store the price columns of positions."""
+        await self._outside.store.value(self._account_id, self._epoch, valuations)
 
     async def _commit(self, changes: Changes) -> None:
         await self._outside.store.commit(self._account_id, self._epoch, changes)

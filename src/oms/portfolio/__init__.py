@@ -1,0 +1,1 @@
+"""Positions valued. Fills are applied by the engine, in the transaction that books them."""

@@ -16,7 +16,7 @@ where a.id = $1 for update of a for share of l
 """
 _ORDERS = """
 update orders o set status = n.status, qty = n.qty, alpaca_id = n.alpaca_id, outcome_unknown = n.outcome_unknown,
-    attempted_at = n.attempted_at, attempt_epoch = case when n.attempted_at is null then null else $1 end,
+    attempted_at = n.attempted_at, attempt_epoch = case when n.attempted_at is null then null else $1::bigint end,
     submitted_at = n.submitted_at, ended_at = n.ended_at, updated_at = n.updated_at, filled_qty = n.filled_qty,
     filled_value = n.filled_value, filled_price = n.filled_price, fee_rate = n.fee_rate, error_code = n.error_code,
     error_message = n.error_message, checks = n.checks, version = n.version

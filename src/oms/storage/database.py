@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import asyncpg
 import msgspec
@@ -14,8 +15,8 @@ from oms.domain.errors import StoreUnavailable
 COMMAND_TIMEOUT_S = 10
 _json = msgspec.json.Encoder(decimal_format="number")
 
-Pool = asyncpg.Pool[asyncpg.Record]
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 # Not answers to a statement but signs that the server, the connection or its disk is away.
 _AWAY = (
@@ -31,12 +32,12 @@ _AWAY = (
 )
 
 
-async def open_pool(database_url: str, *, size: int, name: str) -> Pool:
-    """Connect. Raises StoreUnavailable. `name` shows in pg_stat_activity."""
+async def open_pool(database_url: str, *, size: int, name: str, eager: bool = True) -> Pool:
+    """Connect (when `eager`, else at the first use). Raises StoreUnavailable. `name` shows in pg_stat_activity."""
     async with _unavailable():
         return await asyncpg.create_pool(
             database_url,
-            min_size=1,
+            min_size=1 if eager else 0,
             max_size=size,
             command_timeout=COMMAND_TIMEOUT_S,
             timeout=5,

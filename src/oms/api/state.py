@@ -1,0 +1,47 @@
+"""What the API is made of: its dependencies, given by `bootstrap`, and what all routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oms.api.accounts import Accounts
+from oms.api.refreshed import Refreshed
+from oms.api.tail import Tail
+from oms.domain.instruments import Symbols
+from oms.ports import Clock, Ids
+from oms.signals.intake import Intake
+from oms.storage.queries import Queries
+
+SYMBOLS_AGE_S_MAX = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the API needs. `intake.run()` runs beside it. `key_hash` is None where no complete key is configured.
+
+    `redis_url` and `questdb_url` (HTTP) are only probed, for health. `host` is the address that is listened on.
+    """
+
+    queries: Queries
+    intake: Intake
+    clock: Clock
+    ids: Ids
+    key_hash: str | None
+    redis_url: str | None = None
+    questdb_url: str | None = None
+    token: str | None = None
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class State:
+    """What the routes share."""
+
+    def __init__(self, given: Dependencies) -> None:
+        self.queries = given.queries
+        self.intake = given.intake
+        self.clock = given.clock
+        self.ids = given.ids
+        self.accounts = Accounts(given.queries, given.key_hash, given.clock.monotonic)
+        self.symbols: Refreshed[Symbols] = Refreshed(given.queries.symbols, SYMBOLS_AGE_S_MAX, given.clock.monotonic)
+        self.tail = Tail(given.queries)

@@ -1,0 +1,259 @@
+"""Wires everything, once, for each process: API, engine, feed. Nothing is built elsewhere, nothing at import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import asdict
+from random import Random, SystemRandom
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+import uvloop
+
+from oms.broker import connect
+from oms.domain.errors import ConfigurationError, StoreUnavailable
+from oms.execution.budget import RequestBudget
+from oms.execution.engine import Engine, Identity
+from oms.execution.event_relay import EventRelay
+from oms.execution.session import Outside, Session
+from oms.marketdata.archive import QuestArchive
+from oms.marketdata.engine_prices import EnginePrices
+from oms.marketdata.feed import Feed
+from oms.marketdata.prices import PriceBook
+from oms.marketdata.relay import PriceRelay
+from oms.marketdata.relayed import RelayedFeed
+from oms.marketdata.writer import TickWriter
+from oms.portfolio.revaluation import Revaluation
+from oms.ports import Row
+from oms.settings import Settings, key_hash
+from oms.signals.bus import RedisBus
+from oms.signals.intake import Intake
+from oms.signals.redis_intake import RedisIntake
+from oms.storage.database import open_pool
+from oms.storage.engine import PostgresStore
+from oms.storage.queries import Queries
+from oms.storage.signals import PostgresSignalStore
+from oms.system import SystemClock, log_to_stderr, new_id
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+def run_engine(settings: Settings) -> None:
+    """The execution engine, until SIGTERM or Ctrl-C."""
+    log_to_stderr("engine")
+    uvloop.run(_engine(settings))
+
+
+def run_feed(settings: Settings) -> None:
+    """The price feed alone, until SIGTERM or Ctrl-C."""
+    log_to_stderr("feed")
+    uvloop.run(_feed(settings))
+
+
+def run_api(settings: Settings) -> None:
+    """The API, until SIGTERM or Ctrl-C."""
+    log_to_stderr("api")
+    uvloop.run(_api(settings))
+
+
+async def _engine(settings: Settings) -> None:
+    stop = _stop_on_signals()
+    clock, random = SystemClock(), SystemRandom()
+    database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
+    pool = await _patiently(lambda: open_pool(database_url, size=8, name="oms engine"), stop)
+    if pool is None:
+        return
+    store, bus = PostgresStore(pool), RedisBus(redis_url)
+    signal_store = PostgresSignalStore(pool)
+    budget = RequestBudget(settings.alpaca_requests_per_minute, clock)
+    broker, data = connect(settings, budget, clock)
+    archive = QuestArchive(settings.questdb_url, clock) if settings.questdb_url else None
+    writer = TickWriter(archive, clock, _own(random)) if archive else None
+    book = PriceBook(clock)
+    feed = Feed(data, book, clock, _own(random), sink=writer)
+    prices = EnginePrices(book, feed)
+    intake = Intake(signal_store, bus, clock, new_id)
+    valuing: list[Revaluation] = []
+    listening: list[RedisIntake] = []
+
+    def companions(account_id: UUID, session: Session) -> Sequence[Coroutine[None, None, None]]:
+        relayed = RelayedFeed(feed, redis_url, account_id, clock)
+        prices.feed = relayed
+        revaluation = Revaluation(session, prices, archive, session.write_values)
+        redis_intake = RedisIntake(
+            account_id=account_id, bus=bus, intake=intake, store=signal_store, symbols=lambda: session.book.symbols,
+            on_wake=session.wake, random=_own(random),
+        )  # fmt: skip
+        valuing[:], listening[:] = [revaluation], [redis_intake]
+        relay = EventRelay(account_id, store, bus, _own(random))
+        return [_closing(relayed), revaluation.run(), redis_intake.run(), relay.run()]
+
+    def more_detail() -> Row:
+        questdb = {"ok": False, "error": "no QuestDB is configured: prices come from memory"}
+        if writer is not None:
+            health = writer.health()
+            error = health.last_error or (valuing[0].archive_error if valuing else "")
+            questdb = {"ok": not error, **asdict(health), "error": error or ""}
+        return {
+            "prices": {"newest_age_s": book.newest_age_s()},
+            "feed": asdict(prices.feed.health()),
+            "questdb": questdb,
+            "redis": {"listening": bool(listening) and listening[0].connected},
+        }
+
+    outside = Outside(store, broker, prices, clock, new_id, _own(random), budget)
+    identity = Identity(
+        _key_hash(settings),
+        settings.trading_url if settings.is_configured else "",
+        f"{socket.gethostname()}:{os.getpid()}:{new_id()}",
+    )
+    engine = Engine(outside, identity, companions, more_detail)
+    helpers = [asyncio.ensure_future(intake.run())]
+    if writer is not None:
+        helpers.append(asyncio.ensure_future(writer.run()))
+    try:
+        await engine.run(stop)
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        for close in (broker.close, data.close, bus.close, store.close):
+            await close()
+        if writer is not None and archive is not None:
+            await writer.close()
+            await archive.close()
+        log.info("OMS execution engine stopped")
+
+
+async def _api(settings: Settings) -> None:
+    # The engine needs no web framework: imported here, its start is a second shorter.
+    from oms.api.app import Dependencies, create_app  # noqa: PLC0415
+    from oms.api.server import run_server  # noqa: PLC0415
+
+    stop = _stop_on_signals()
+    database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
+    pool = await open_pool(database_url, size=8, name="oms api", eager=False)
+    bus, clock = RedisBus(redis_url), SystemClock()
+    intake = Intake(PostgresSignalStore(pool), bus, clock, new_id)
+    app = create_app(
+        Dependencies(
+            queries=Queries(pool),
+            intake=intake,
+            clock=clock,
+            ids=new_id,
+            key_hash=_key_hash(settings),
+            redis_url=redis_url,
+            questdb_url=settings.questdb_url,
+            token=settings.api_token,
+            host=settings.host,
+            allowed_hosts=settings.allowed_hosts,
+        )
+    )
+    committing = asyncio.ensure_future(intake.run())
+    try:
+        await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await bus.close()
+        await pool.close()
+
+
+def _listening(host: str) -> Callable[[int], None]:
+    def started(port: int) -> None:
+        log.info("OMS API started", url=f"http://{host}:{port}")
+
+    return started
+
+
+def _key_hash(settings: Settings) -> str | None:
+    return key_hash(settings.alpaca_api_key) if settings.is_configured and settings.alpaca_api_key else None
+
+
+async def _feed(settings: Settings) -> None:
+    stop = _stop_on_signals()
+    clock, random = SystemClock(), SystemRandom()
+    if not settings.is_configured:
+        raise ConfigurationError(
+            "The feed needs keys: set ALPACA_API_KEY and ALPACA_API_SECRET, or ALPACA_API_KEY=mock."
+        )
+    database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
+    pool = await _patiently(lambda: open_pool(database_url, size=2, name="oms feed"), stop)
+    if pool is None:
+        return
+    store = PostgresStore(pool)
+    broker, data = connect(settings, RequestBudget(settings.alpaca_requests_per_minute, clock), clock)
+    archive = QuestArchive(settings.questdb_url, clock) if settings.questdb_url else None
+    writer = TickWriter(archive, clock, _own(random)) if archive else None
+    account_id = await _patiently(lambda: _known_account(store, settings), stop)
+    if account_id is None:
+        return
+    relay = PriceRelay(redis_url, account_id, clock)
+    feed = Feed(data, PriceBook(clock), clock, _own(random), sink=writer, on_ticks=relay.publish)
+    tasks = [asyncio.ensure_future(relay.run(feed))]
+    if writer is not None:
+        tasks.append(asyncio.ensure_future(writer.run()))
+    log.info("OMS feed started")
+    try:
+        await asyncio.wait([*tasks, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in (relay.close, feed.close, broker.close, data.close, store.close):
+            await close()
+        log.info("OMS feed stopped")
+
+
+async def _known_account(store: PostgresStore, settings: Settings) -> UUID:
+    found = await store.account_of_key(key_hash(settings.alpaca_api_key or ""))
+    if found is None:
+        raise StoreUnavailable("no engine has reached the broker with this key yet: start `oms engine` too")
+    return found
+
+
+async def _closing(feed: RelayedFeed) -> None:
+    try:
+        await feed.run()
+    finally:
+        await feed.close()
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Until the server answers; None when asked to stop first. Says every few seconds what it waits for."""
+    while not stop.is_set():
+        try:
+            return await attempt()
+        except StoreUnavailable as error:
+            log.warning("waiting", reason=str(error))
+        try:
+            await asyncio.wait_for(stop.wait(), 2.0)
+        except TimeoutError:
+            continue
+    return None
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _own(random: SystemRandom) -> Random:
+    """A generator of its own for each part, so that none disturbs another's sequence."""
+    return Random(random.getrandbits(64))
+
+
+def _address(value: str | None, variable: str) -> str:
+    if value is None:
+        raise ConfigurationError(f"{variable} is not set. `oms up` starts a server of its own; alone, name one.")
+    return value

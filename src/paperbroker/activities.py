@@ -1,0 +1,118 @@
+"""Fills and fees as Alpaca lists them in `/v2/account/activities`."""
+
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+
+import msgspec
+
+from paperbroker.assets import Asset
+from paperbroker.fees import DayFees
+from paperbroker.money import ZERO, text
+from paperbroker.orders import Order, Status
+from paperbroker.prices.quotes import Quote
+from paperbroker.timestamps import at, new_york, rfc3339
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One fill, with the quote it was made against. `qty` is of this execution, `cum_qty` of the order so far."""
+
+    id: str
+    ns: int
+    order: Order
+    asset: Asset
+    qty: Decimal
+    price: Decimal
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    position_qty: Decimal
+    fee: Decimal
+    quote: Quote
+
+    def facts(self) -> dict[str, str]:
+        """The line of the fill log: what was filled, and against which quote."""
+        order, quote = self.order, self.quote
+        return {
+            "time": rfc3339(self.ns),
+            "account_id": order.account_id,
+            "symbol": self.asset.symbol,
+            "side": order.side.value,
+            "qty": text(self.qty),
+            "price": text(self.price),
+            "fee": text(self.fee),
+            "order_id": order.id,
+            "client_order_id": order.client_order_id,
+            "execution_id": self.id,
+            "cum_qty": text(self.cum_qty),
+            "leaves_qty": text(self.leaves_qty),
+            "position_qty": text(self.position_qty),
+            "bid": text(quote.bid),
+            "ask": text(quote.ask),
+            "quote_time": rfc3339(quote.ns),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One entry of the list: its id, when, what kind, of which order, and its JSON."""
+
+    id: str
+    account_id: str
+    ns: int
+    type: str
+    order_id: str | None
+    body: bytes
+
+
+def activity_id(ns: int, unique: str) -> str:
+    """`YYYYMMDDHHMMSSmmm::uuid`, New York's local time."""
+    local = new_york(ns)
+    return f"{local:%Y%m%d%H%M%S}{local.microsecond // 1000:03d}::{unique}"
+
+
+def fill_activity(execution: Execution) -> Activity:
+    order = execution.order
+    identity = activity_id(execution.ns, execution.id)
+    done = order.status is Status.FILLED
+    body = {
+        "id": identity,
+        "activity_type": "FILL",
+        "transaction_time": rfc3339(execution.ns),
+        "type": "fill" if done else "partial_fill",
+        "price": text(execution.price),
+        "qty": text(execution.qty),
+        "side": order.side,
+        "symbol": execution.asset.symbol,
+        "leaves_qty": text(execution.leaves_qty),
+        "order_id": order.id,
+        "cum_qty": text(execution.cum_qty),
+        "order_status": "filled" if done else "partially_filled",
+    }
+    return Activity(identity, order.account_id, execution.ns, "FILL", order.id, _encode(body))
+
+
+def fee_activity(account_id: str, fees: DayFees, asset: Asset, posted_ns: int) -> Activity:
+    """The fees of one coin and day in one entry: coins as a negative `qty`, money as a negative `net_amount`.
+
+    Dated with the day of the trades; the id carries that day's midnight, as Alpaca's do, and is the same however
+    often it is made.
+    """
+    name = f"{account_id}/{fees.day}/{fees.symbol}/CFEE"
+    identity = activity_id(at(fees.day, 0), str(uuid.uuid5(uuid.NAMESPACE_OID, name)))
+    in_coin = fees.coin > 0
+    body: dict[str, object] = {
+        "id": identity,
+        "activity_type": "CFEE",
+        "date": fees.day.isoformat(),
+        "net_amount": text(-fees.dollars),
+        "description": f"Coin Pair Transaction Fee ({'Non USD' if in_coin else 'USD'})",
+        "symbol": asset.compact,
+        "qty": text(-fees.coin),
+        "price": text((fees.value / fees.coin).quantize(Decimal("1e-9")) if in_coin else ZERO),
+        "status": "executed",
+        "created_at": rfc3339(posted_ns),
+    }
+    return Activity(identity, account_id, posted_ns, "CFEE", None, _encode(body))

@@ -1,0 +1,12 @@
+"""The broker over HTTP and websockets.
+
+- `endpoint`: what every request goes through: who asks, how often, the body, the answer, refusals made HTTP in one
+  place.
+- `limits`: requests a minute for a key.
+- `parameters`: reading query parameters.
+- `trading`: account, clock, calendar, assets, positions. `orders`, `activities`: what their names say.
+- `quotes`: market data by REST; `quotes_json` is how it looks there and on the data streams.
+- `control`: `/paper/v1`, what a real broker does not have: the log of fills, health.
+- `connection`: a websocket's outgoing queue, and the two codecs.
+- `trade_stream`: `/stream`; `data_stream`: the market data streams.
+"""

@@ -1,0 +1,195 @@
+"""The market data streams: `/v2/iex`, `/v2/sip`, `/v2/test` for stocks, `/v1beta3/crypto/us` for coins.
+
+JSON text, or MessagePack when the handshake asks for it. One connection a key and endpoint. What happens in one turn
+of the event loop goes out as one frame; a client that does not read is told so (407) and cut off.
+"""
+
+import asyncio
+
+import msgspec
+from starlette.websockets import WebSocket
+
+from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.api.endpoint import valid_key
+from paperbroker.api.quotes_json import JsonForm, MsgpackForm, bar_fields, quote_fields, trade_fields
+from paperbroker.errors import StreamError
+from paperbroker.prices.market import Prices
+from paperbroker.prices.quotes import Bar, Quote, Trade
+
+AUTH_SECONDS = 10.0
+STOCK_CHANNELS = (
+    "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
+)  # fmt: skip
+COIN_CHANNELS = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars")
+
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class Event:
+    """Something to tell, encoded once for each codec that asks."""
+
+    __slots__ = ("_json", "_msgpack", "_what", "channel", "symbol")
+
+    def __init__(self, what: Quote | Trade | Bar) -> None:
+        self._what = what
+        self.symbol = what.symbol
+        self.channel = {Quote: "quotes", Trade: "trades", Bar: "bars"}[type(what)]
+        self._json: bytes | None = None
+        self._msgpack: bytes | None = None
+
+    def json(self) -> bytes:
+        if self._json is None:
+            self._json = _to_json(_message(self._what, JsonForm))
+        return self._json
+
+    def msgpack(self) -> bytes:
+        if self._msgpack is None:
+            self._msgpack = _to_msgpack(_message(self._what, MsgpackForm))
+        return self._msgpack
+
+
+class Client:
+    """One connection: its key once it showed one, and what it follows."""
+
+    def __init__(self, connection: Connection, channels: tuple[str, ...]) -> None:
+        self.connection = connection
+        self.key: str | None = None
+        self.symbols: dict[str, set[str]] = {channel: set() for channel in channels}
+
+    def follows(self, event: Event) -> bool:
+        symbols = self.symbols[event.channel]
+        return bool(symbols) and (event.symbol in symbols or "*" in symbols)
+
+    def send(self, *messages: dict[str, object]) -> None:
+        if self.connection.wants_msgpack:
+            self.connection.put(_to_msgpack(list(messages)))
+        else:
+            self.connection.put(_to_json(list(messages)).decode())
+
+    def send_events(self, events: list[Event]) -> bool:
+        """False when the client is too slow."""
+        followed = [event for event in events if self.follows(event)]
+        if not followed:
+            return True
+        if self.connection.wants_msgpack:
+            return self.connection.put(_array_header(len(followed)) + b"".join(event.msgpack() for event in followed))
+        return self.connection.put((b"[" + b",".join(event.json() for event in followed) + b"]").decode())
+
+    def fail(self, error: StreamError) -> None:
+        self.send({"T": "error", "code": error.code, "msg": error.message})
+        if error.final:
+            self.connection.close()
+
+
+class DataStream:
+    """All clients of one endpoint."""
+
+    def __init__(self, prices: Prices, *, coins: bool, most_symbols: int) -> None:
+        """`most_symbols` a connection may follow, 0 for any number."""
+        self._coins = coins
+        self._channels = COIN_CHANNELS if coins else STOCK_CHANNELS
+        self._most_symbols = most_symbols
+        self._clients: dict[str, Client] = {}
+        self._pending: list[Event] = []
+        prices.on_quote.append(self._add)
+        prices.on_trade.append(self._add)
+        prices.on_bar.append(self._add)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        client = Client(Connection(websocket), self._channels)
+        timeout = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._give_up_unless_authenticated, client)
+        try:
+            async with client.connection.open():
+                client.send({"T": "success", "msg": "connected"})
+                if valid_key(client.connection.header_key):
+                    self._answer(client, {"action": "auth", "key": client.connection.header_key})
+                async for message in client.connection.messages():
+                    self._answer(client, message)
+        finally:
+            timeout.cancel()
+            if client.key is not None and self._clients.get(client.key) is client:
+                del self._clients[client.key]
+
+    def _answer(self, client: Client, message: dict[str, object] | NotUnderstood) -> None:
+        try:
+            self._act(client, message)
+        except StreamError as error:
+            client.fail(error)
+
+    def _act(self, client: Client, message: dict[str, object] | NotUnderstood) -> None:
+        if isinstance(message, NotUnderstood):
+            raise StreamError(400, "invalid syntax")
+        action = message.get("action")
+        if action in {"auth", "authenticate"}:
+            self._authenticate(client, message)
+        elif action not in {"subscribe", "unsubscribe"}:
+            raise StreamError(400, "invalid syntax")
+        elif client.key is None:
+            raise StreamError(401, "not authenticated")
+        else:
+            self._subscribe(client, message, add=action == "subscribe")
+
+    def _authenticate(self, client: Client, message: dict[str, object]) -> None:
+        if client.key is not None:
+            raise StreamError(403, "already authenticated")
+        key = key_in(message, message.get("data"))
+        if key is None:
+            raise StreamError(402, "auth failed", final=True)
+        if key in self._clients:
+            raise StreamError(406, "connection limit exceeded", final=True)
+        client.key = key
+        self._clients[key] = client
+        client.send({"T": "success", "msg": "authenticated"})
+
+    def _subscribe(self, client: Client, message: dict[str, object], *, add: bool) -> None:
+        changed = {channel: set(symbols) for channel, symbols in client.symbols.items()}
+        for channel, given in message.items():
+            if channel == "action":
+                continue
+            if channel not in changed or not isinstance(given, list) or not all(isinstance(s, str) for s in given):
+                raise StreamError(400, "invalid syntax")
+            changed[channel] = changed[channel] | set(given) if add else changed[channel] - set(given)
+        followed = set().union(*changed.values())
+        if self._most_symbols and (len(followed) > self._most_symbols or "*" in followed):
+            raise StreamError(405, "symbol limit exceeded")
+        client.symbols = changed
+        client.send({"T": "subscription", **{channel: sorted(symbols) for channel, symbols in changed.items()}})
+
+    def _give_up_unless_authenticated(self, client: Client) -> None:
+        if client.key is None:
+            client.fail(StreamError(404, "auth timeout", final=True))
+
+    def _add(self, what: Quote | Trade | Bar) -> None:
+        if not self._clients or ("/" in what.symbol) != self._coins:
+            return
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._pending.append(Event(what))
+
+    def _flush(self) -> None:
+        events, self._pending = self._pending, []
+        for client in list(self._clients.values()):
+            if not client.send_events(events):
+                self._cut_off(client)
+
+    def _cut_off(self, client: Client) -> None:
+        if client.key is not None:
+            del self._clients[client.key]
+        client.connection.drop_queue()
+        client.fail(StreamError(407, "slow client", final=True))
+
+
+def _message(what: Quote | Trade | Bar, form: type[JsonForm] | type[MsgpackForm]) -> dict[str, object]:
+    if isinstance(what, Quote):
+        return {"T": "q", "S": what.symbol, **quote_fields(what, form)}
+    if isinstance(what, Trade):
+        return {"T": "t", "S": what.symbol, **trade_fields(what, form)}
+    return {"T": "b", "S": what.symbol, **bar_fields(what, form)}
+
+
+def _array_header(length: int) -> bytes:
+    """MessagePack's array head, so that encoded events can be joined."""
+    if length < 16:
+        return bytes([0x90 | length])
+    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)

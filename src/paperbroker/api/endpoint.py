@@ -1,0 +1,136 @@
+"""What every request goes through: who asks, how often, the body, the answer, and refusals made HTTP in one place."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from paperbroker.accounts import Account
+from paperbroker.api.limits import Limits
+from paperbroker.errors import Refusal, endpoint_not_found, malformed, rate_limited, too_large, unauthorized
+from paperbroker.ledger import Ledger
+from paperbroker.store import Store
+
+LARGEST_BODY = 1 << 20
+KEY_PREFIX = "mock"
+
+_log = structlog.get_logger()
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that has been let in. `body` is decoded JSON (numbers exact), None without one."""
+
+    account: Account
+    query: QueryParams
+    path: Mapping[str, str]
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: JSON made of `body`, or JSON text as it is; nothing for None."""
+
+    body: object
+    status: int = 200
+
+
+Handler = Callable[[Call], Reply]
+
+
+class Gate:
+    """Lets requests in and answers out: keys, limits, and no answer before its commit."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger = ledger
+        self._store = store
+
+    def route(self, path: str, method: str, handler: Handler, limits: Limits) -> Route:
+        """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted."""
+
+        async def endpoint(request: Request) -> Response:
+            return await self._answer(request, handler, limits)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def _answer(self, request: Request, handler: Handler, limits: Limits) -> Response:
+        headers: dict[str, str] = {}
+        try:
+            key = key_of(request.headers)
+            if allowance := limits.count(key):
+                headers = allowance.headers()
+                if allowance.exceeded:
+                    raise rate_limited()
+            body = await _body(request)
+            reply = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+        except Refusal as refusal:
+            reply = Reply(refusal.body(), refusal.status)
+        except ClientDisconnect:  # nobody waits for an answer, and nothing was done
+            return Response(status_code=400)
+        await self._store.settled()
+        return respond(reply, headers)
+
+
+def key_of(headers: Headers) -> str:
+    """The key that a request shows. Raises the 401 for anything but a mock key; secrets are not looked at."""
+    key = headers.get("APCA-API-KEY-ID", "")
+    if not valid_key(key):
+        raise unauthorized()
+    return key
+
+
+def valid_key(key: object) -> bool:
+    """Keys that begin with `mock` are accounts of this broker; real keys never get in."""
+    return isinstance(key, str) and key.startswith(KEY_PREFIX) and len(key) <= 128 and key.isprintable()
+
+
+def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
+    if reply.body is None:
+        return Response(status_code=reply.status, headers=headers)
+    content = reply.body if isinstance(reply.body, bytes) else _encode(reply.body)
+    return Response(content, reply.status, headers, media_type="application/json; charset=UTF-8")
+
+
+async def _body(request: Request) -> object:
+    if request.method in {"GET", "DELETE"}:
+        return None
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > LARGEST_BODY:
+            raise too_large()
+    try:
+        return _decode(content)
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+        raise malformed() from None
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in Alpaca's shape."""
+    refusal = endpoint_not_found()
+    return respond(Reply(refusal.body(), refusal.status))
+
+
+async def method_not_allowed(request: Request, error: Exception) -> Response:
+    return respond(Reply({"code": 40510000, "message": "method not allowed"}, 405))
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """A defect of the broker; logged by the server with its trace."""
+    return respond(Reply({"code": 50010000, "message": "internal server error"}, 500))
+
+
+EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    404: not_found,
+    405: method_not_allowed,
+    500: failed,
+}

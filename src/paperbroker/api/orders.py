@@ -1,0 +1,109 @@
+"""`/v2/orders`: what is listed comes from the store, so it shows what is committed."""
+
+import uuid
+
+from paperbroker.accounts import Account
+from paperbroker.api.endpoint import Call, Reply
+from paperbroker.api.parameters import instant, one_of, whole_number, words
+from paperbroker.api.where import Where
+from paperbroker.assets import Assets
+from paperbroker.desk import Desk
+from paperbroker.errors import Refusal, already_in, invalid, not_found, unprocessable
+from paperbroker.intake import parse_order
+from paperbroker.orders import Status
+from paperbroker.store import Row, Store
+
+DEFAULT_LIMIT, MOST = 50, 500
+
+
+class Orders:
+    """The handlers of orders."""
+
+    def __init__(self, desk: Desk, assets: Assets, store: Store) -> None:
+        self._desk = desk
+        self._assets = assets
+        self._store = store
+
+    def submit(self, call: Call) -> Reply:
+        return Reply(self._desk.submit(call.account, parse_order(call.body, self._assets)))
+
+    def listed(self, call: Call) -> Reply:
+        """Newest first unless `direction=asc`; `after` and `until` are exclusive and look at `submitted_at`."""
+        where = Where("account_id = ?", call.account.id)
+        status = one_of(call.query, "status", ("open", "closed", "all"), "open")
+        if status != "all":
+            where.add("is_open = ?", int(status == "open"))
+        if side := call.query.get("side"):
+            where.add("side = ?", side.lower())
+        if symbols := words(call.query, "symbols"):
+            where.among("symbol", [asset.symbol for asset in map(self._assets.find, symbols) if asset])
+        if (classes := words(call.query, "asset_class")) and "all" not in classes:
+            where.among("asset_class", classes)
+        self._add_bounds(call, where)
+        direction = one_of(call.query, "direction", ("asc", "desc"), "desc")
+        limit = whole_number(call.query, "limit", DEFAULT_LIMIT, MOST)
+        sql = f"select wire from orders where {where} order by submitted_ns {direction}, seq {direction} limit {limit}"  # noqa: S608
+        return Reply(b"[" + b",".join(_wires(self._store.read(sql, where.values))) + b"]")
+
+    def _add_bounds(self, call: Call, where: Where) -> None:
+        for name, sign in (("after", ">"), ("until", "<")):
+            if (ns := instant(call.query, name)) is not None:
+                where.add(f"submitted_ns {sign} ?", ns)
+        for name, sign in (("after_order_id", ">"), ("before_order_id", "<")):
+            if order_id := call.query.get(name):
+                sql = "select submitted_ns, seq from orders where account_id = ? and id = ?"
+                rows = self._store.read(sql, (call.account.id, order_id.lower()))
+                if not rows:
+                    raise _no_such_order(order_id)
+                where.add(f"(submitted_ns, seq) {sign} (?, ?)", *rows[0])
+
+    def get(self, call: Call) -> Reply:
+        return Reply(self._find(call.account, call.path["id"])[0])
+
+    def by_client_order_id(self, call: Call) -> Reply:
+        client_order_id = call.query.get("client_order_id", "")
+        if not client_order_id:
+            raise invalid("client_order_id is required")
+        sql = "select wire from orders where account_id = ? and client_order_id = ?"
+        wires = _wires(self._store.read(sql, (call.account.id, client_order_id)))
+        if not wires:
+            raise not_found(f"order not found for {client_order_id[:128]}")
+        return Reply(wires[0])
+
+    def cancel(self, call: Call) -> Reply:
+        """204 means asked, not done; a canceled order is taken as done, another final status is refused (422)."""
+        order_id = call.path["id"].lower()
+        if order_id in call.account.open_orders:
+            self._desk.cancel(call.account, order_id)
+        else:
+            _, status = self._find(call.account, order_id)
+            if status != Status.CANCELED:
+                raise already_in(status)
+        return Reply(None, 204)
+
+    def cancel_all(self, call: Call) -> Reply:
+        order_ids = list(call.account.open_orders)
+        for order_id in order_ids:
+            self._desk.cancel(call.account, order_id)
+        return Reply([{"id": order_id, "status": 200} for order_id in order_ids], 207)
+
+    def _find(self, account: Account, order_id: str) -> tuple[bytes, str]:
+        """An order's JSON and status. Raises Alpaca's 404, or 422 for what is no id."""
+        try:
+            order_id = str(uuid.UUID(order_id))
+        except ValueError:
+            raise unprocessable("order_id is not a valid uuid") from None
+        sql = "select wire, json_extract(wire, '$.status') from orders where account_id = ? and id = ?"
+        rows = self._store.read(sql, (account.id, order_id))
+        if not rows:
+            raise _no_such_order(order_id)
+        (wire,) = _wires(rows)
+        return wire, str(rows[0][1])
+
+
+def _no_such_order(order_id: str) -> Refusal:
+    return not_found(f"order not found for {order_id[:64]}")
+
+
+def _wires(rows: list[Row]) -> list[bytes]:
+    return [row[0] for row in rows if isinstance(row[0], bytes)]

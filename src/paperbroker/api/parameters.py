@@ -1,0 +1,52 @@
+"""Reading query parameters.
+
+Capitalised booleans, dates and times, comma-separated lists, as Alpaca's clients send them.
+"""
+
+from starlette.datastructures import QueryParams
+
+from paperbroker.errors import Refusal, invalid, unprocessable
+from paperbroker.timestamps import parse
+
+_LARGEST_PAGE = 1_000_000
+
+
+def whole_number(query: QueryParams, name: str, default: int, most: int, least: int = 1) -> int:
+    """Between `least` and `most`; beyond it is refused."""
+    given = query.get(name, "")
+    if not given:
+        return default
+    try:
+        value = int(given) if len(given) < 12 else _LARGEST_PAGE
+    except ValueError:
+        raise invalid(f"{name} must be a whole number") from None
+    if not least <= value <= most:
+        raise unprocessable(f"{name} must be between {least} and {most}")
+    return value
+
+
+def instant(query: QueryParams, name: str) -> int | None:
+    """A date or RFC 3339 time in nanoseconds; None when absent."""
+    given = query.get(name, "")
+    if not given:
+        return None
+    try:
+        return parse(given)
+    except (ValueError, OverflowError) as error:
+        raise unprocessable(f"{name}: {error}") from None
+
+
+def words(query: QueryParams, name: str) -> list[str]:
+    """A comma-separated list, also given by repeating the parameter."""
+    return [word.strip() for given in query.getlist(name) for word in given.split(",") if word.strip()]
+
+
+def one_of(query: QueryParams, name: str, choices: tuple[str, ...], default: str) -> str:
+    value = query.get(name, "").lower() or default
+    if value not in choices:
+        raise _not_a_choice(name, choices)
+    return value
+
+
+def _not_a_choice(name: str, choices: tuple[str, ...]) -> Refusal:
+    return unprocessable(f"{name} must be one of {', '.join(choices)}")

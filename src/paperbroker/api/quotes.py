@@ -1,0 +1,101 @@
+"""Market data by REST: latest quotes and trades, snapshots."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from paperbroker.api.endpoint import Call, Reply
+from paperbroker.api.parameters import words
+from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
+from paperbroker.assets import Asset, Assets
+from paperbroker.errors import Refusal, not_found
+from paperbroker.prices.market import Prices
+from paperbroker.prices.quotes import Quote, Trade
+
+Known = TypeVar("Known", Quote, Trade)
+
+
+class Quotes:
+    """The handlers of market data.
+
+    A symbol without a price is left out of a list, and is a 404 when asked for alone.
+    """
+
+    def __init__(self, assets: Assets, prices: Prices) -> None:
+        self._assets = assets
+        self._prices = prices
+
+    def stock_quotes(self, call: Call) -> Reply:
+        return Reply({"quotes": self._latest(call, self._prices.quotes, quote_fields, crypto=False)})
+
+    def stock_trades(self, call: Call) -> Reply:
+        return Reply({"trades": self._latest(call, self._prices.trades, trade_fields, crypto=False)})
+
+    def stock_quote(self, call: Call) -> Reply:
+        symbol, quote = self._one(call, self._prices.quotes)
+        return Reply({"symbol": symbol, "quote": quote_fields(quote)})
+
+    def stock_trade(self, call: Call) -> Reply:
+        symbol, trade = self._one(call, self._prices.trades)
+        return Reply({"symbol": symbol, "trade": trade_fields(trade)})
+
+    def coin_quotes(self, call: Call) -> Reply:
+        return Reply({"quotes": self._latest(call, self._prices.quotes, quote_fields, crypto=True)})
+
+    def coin_trades(self, call: Call) -> Reply:
+        return Reply({"trades": self._latest(call, self._prices.trades, trade_fields, crypto=True)})
+
+    def stock_snapshots(self, call: Call) -> Reply:
+        return Reply({asset.symbol: self._snapshot(asset.symbol) for asset in self._asked(call, crypto=False)})
+
+    def stock_snapshot(self, call: Call) -> Reply:
+        asset = self._assets.find(call.path["symbol"])
+        if asset is None or asset.crypto:
+            raise _unknown(call.path["symbol"])
+        return Reply({"symbol": asset.symbol, **self._snapshot(asset.symbol)})
+
+    def coin_snapshots(self, call: Call) -> Reply:
+        found = {asset.symbol: self._snapshot(asset.symbol) for asset in self._asked(call, crypto=True)}
+        return Reply({"snapshots": found})
+
+    def _asked(self, call: Call, *, crypto: bool) -> list[Asset]:
+        symbols = words(call.query, "symbols")
+        if not symbols:
+            raise Refusal(400, None, "symbols is required")
+        assets = [self._assets.find(symbol) for symbol in symbols]
+        unknown = [s for s, asset in zip(symbols, assets, strict=True) if asset is None or asset.crypto != crypto]
+        if unknown:
+            raise Refusal(400, None, f"invalid symbol: {unknown[0][:64]}")
+        return [asset for asset in assets if asset is not None]
+
+    def _latest(
+        self, call: Call, known: dict[str, Known], fields: Callable[[Known], dict[str, object]], *, crypto: bool
+    ) -> dict[str, object]:
+        asked = self._asked(call, crypto=crypto)
+        return {asset.symbol: fields(known[asset.symbol]) for asset in asked if asset.symbol in known}
+
+    def _one(self, call: Call, known: dict[str, Known]) -> tuple[str, Known]:
+        asset = self._assets.find(call.path["symbol"])
+        if asset is None or asset.crypto or asset.symbol not in known:
+            raise _unknown(call.path["symbol"])
+        return asset.symbol, known[asset.symbol]
+
+    def _snapshot(self, symbol: str) -> dict[str, object]:
+        """Bars are those that the broker saw itself; what there is not is left out."""
+        prices = self._prices
+        parts: dict[str, object] = {}
+        if trade := prices.trades.get(symbol):
+            parts["latestTrade"] = trade_fields(trade)
+        if quote := prices.quotes.get(symbol):
+            parts["latestQuote"] = quote_fields(quote)
+        for name, bars in (
+            ("minuteBar", prices.minute_bars),
+            ("dailyBar", prices.day_bars),
+            ("prevDailyBar", prices.previous_day_bars),
+        ):
+            if bar := bars.get(symbol):
+                parts[name] = bar_fields(bar)
+        return parts
+
+
+def _unknown(symbol: str) -> Refusal:
+    return not_found(f"no data for symbol {symbol[:64]}")

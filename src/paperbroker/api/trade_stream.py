@@ -1,0 +1,112 @@
+"""`/stream`: every event of an account's orders, told after it is committed.
+
+JSON in binary frames, as Alpaca's paper endpoint sends it, or MessagePack when the handshake asks for it. Any number
+of connections of one account. Nothing is repeated: what a client missed it finds by REST.
+"""
+
+import uuid
+from collections import defaultdict
+
+import msgspec
+from starlette.websockets import WebSocket
+
+from paperbroker.activities import Execution
+from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.ledger import Ledger
+from paperbroker.money import text
+from paperbroker.orders import Event, Order
+from paperbroker.timestamps import rfc3339
+
+_to_json = msgspec.json.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
+_WITHOUT_EXECUTION = frozenset({Event.PENDING_NEW, Event.ACCEPTED})
+
+
+class TradeStream:
+    """All clients of `/stream`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._listening: dict[str, set[Connection]] = defaultdict(set)
+        ledger.listeners.append(self._tell)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        connection = Connection(websocket)
+        account_id: str | None = None
+        try:
+            async with connection.open():
+                async for message in connection.messages():
+                    account_id = self._hear(connection, message, account_id)
+        finally:
+            if account_id is not None:
+                self._listening[account_id].discard(connection)
+
+    def _hear(
+        self, connection: Connection, message: dict[str, object] | NotUnderstood, account_id: str | None
+    ) -> str | None:
+        """Answer a message; returns the account that the connection speaks for from now on."""
+        if isinstance(message, NotUnderstood):
+            return account_id
+        action = message.get("action")
+        if action in {"authenticate", "auth"}:
+            return self._authenticate(connection, message, account_id)
+        if action == "listen":
+            if account_id is None:
+                self._send(connection, "authorization", {"status": "unauthorized", "action": "listen"})
+            else:
+                self._listen(connection, message, account_id)
+        return account_id
+
+    def _authenticate(self, connection: Connection, message: dict[str, object], account_id: str | None) -> str | None:
+        key = key_in(message, message.get("data"))
+        status = "unauthorized" if key is None else "authorized"
+        self._send(connection, "authorization", {"status": status, "action": "authenticate"})
+        if key is None:
+            return account_id
+        return self._ledger.account(key).id
+
+    def _listen(self, connection: Connection, message: dict[str, object], account_id: str) -> None:
+        """The list replaces the former one; streams that there are not are left out of the answer."""
+        data = message.get("data")
+        asked = data.get("streams") if isinstance(data, dict) else None
+        streams = ["trade_updates"] if isinstance(asked, list) and "trade_updates" in asked else []
+        self._send(connection, "listening", {"streams": streams})
+        if streams:
+            self._listening[account_id].add(connection)
+        else:
+            self._listening[account_id].discard(connection)
+
+    def _send(self, connection: Connection, stream: str, data: dict[str, object]) -> None:
+        encode = _to_msgpack if connection.wants_msgpack else _to_json
+        connection.put(encode({"stream": stream, "data": data}))
+
+    def _tell(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
+        listening = self._listening.get(order.account_id)
+        if not listening:
+            return
+        frame = _to_json(
+            {"stream": "trade_updates", "data": _data(event, wire, ns, execution, _event_id(event, order, ns))}
+        )
+        for connection in list(listening):
+            sent = connection.put(_to_msgpack(msgspec.json.decode(frame)) if connection.wants_msgpack else frame)
+            if not sent:  # it will find out by REST what it missed
+                listening.discard(connection)
+                connection.close()
+
+
+def _data(event: Event, wire: bytes, ns: int, execution: Execution | None, event_id: str | None) -> dict[str, object]:
+    data: dict[str, object] = {"event": event, "timestamp": rfc3339(ns), "order": msgspec.Raw(wire)}
+    if execution is None:
+        return {**data, "execution_id": event_id}
+    return {
+        **data,
+        "execution_id": execution.id,
+        "price": text(execution.price),
+        "qty": text(execution.qty),
+        "position_qty": text(execution.position_qty),
+    }
+
+
+def _event_id(event: Event, order: Order, ns: int) -> str | None:
+    """`pending_new` came with a null execution_id, `new` with a real one (recorded): made of what happened when."""
+    return None if event in _WITHOUT_EXECUTION else str(uuid.uuid5(uuid.UUID(order.id), f"{event}/{ns}"))

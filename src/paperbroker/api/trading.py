@@ -1,0 +1,132 @@
+"""Account, configurations, clock, calendar, assets and positions."""
+
+from datetime import date
+
+import msgspec
+
+from paperbroker import calendar
+from paperbroker.account_json import account_json, position_json
+from paperbroker.api.endpoint import Call, Reply
+from paperbroker.api.parameters import instant, words
+from paperbroker.assets import Asset, Assets
+from paperbroker.clock import Clock, Hours, market_at
+from paperbroker.errors import invalid, malformed, not_found, unprocessable
+from paperbroker.positions import Position
+from paperbroker.prices.market import Prices
+from paperbroker.store import Store
+from paperbroker.timestamps import eastern, new_york
+
+_BOOLEANS = (
+    "fractional_trading",
+    "no_shorting",
+    "ptp_no_exception_entry",
+    "suspend_trade",
+    "disable_overnight_trading",
+)
+_CHOICES = {
+    "max_margin_multiplier": {"1", "2", "4"},
+    "trade_confirm_email": {"all", "none"},
+    "dtbp_check": {"entry", "exit", "both"},
+    "pdt_check": {"entry", "exit", "both"},
+}
+
+
+class Trading:
+    """The handlers of what is not an order."""
+
+    def __init__(self, assets: Assets, prices: Prices, clock: Clock, hours: Hours, store: Store) -> None:
+        self._assets = assets
+        self._prices = prices
+        self._clock = clock
+        self._hours = hours
+        self._store = store
+
+    def account(self, call: Call) -> Reply:
+        return Reply(account_json(call.account, call.account.figures(self._prices)))
+
+    def configurations(self, call: Call) -> Reply:
+        return Reply(msgspec.to_builtins(call.account.state.configuration))
+
+    def change_configurations(self, call: Call) -> Reply:
+        """PATCH: the given fields are changed; unknown ones are ignored, as SDKs send what they once read."""
+        if not isinstance(call.body, dict):
+            raise malformed()
+        changes = {name: value for name, value in call.body.items() if value is not None}
+        for name, value in changes.items():
+            if name in _BOOLEANS and not isinstance(value, bool):
+                raise invalid(f"{name} must be true or false")
+            if name in _CHOICES and value not in _CHOICES[name]:
+                raise unprocessable(f"{name} must be one of {', '.join(sorted(_CHOICES[name]))}")
+        known = {name: value for name, value in changes.items() if name in _BOOLEANS or name in _CHOICES}
+        state = call.account.state
+        state.configuration = msgspec.structs.replace(state.configuration, **known)
+        self._store.put_account(call.account)
+        return self.configurations(call)
+
+    def clock(self, call: Call) -> Reply:
+        now = self._clock.peek()
+        market = market_at(self._hours, now)
+        body = {
+            "timestamp": eastern(now),
+            "is_open": market.is_open,
+            "next_open": eastern(market.next_open_ns),
+            "next_close": eastern(market.next_close_ns),
+        }
+        return Reply(body)
+
+    def calendar(self, call: Call) -> Reply:
+        """The exchange's sessions, whatever hours the broker keeps; the default range is all that it knows."""
+        start = _day(call, "start", date(calendar.FIRST_YEAR, 1, 1))
+        end = _day(call, "end", date(calendar.LAST_YEAR - 1, 12, 31))
+        days = calendar.sessions(start, min(end, date(calendar.LAST_YEAR, 12, 1)))
+        return Reply([_calendar_day(session) for session in days])
+
+    def assets(self, call: Call) -> Reply:
+        """`asset_class` defaults to us_equity (OpenAPI); symbols are sorted."""
+        asset_class = call.query.get("asset_class") or "us_equity"
+        status, exchange = call.query.get("status") or "active", call.query.get("exchange")
+        chosen = (a for a in self._assets if a.asset_class == asset_class and exchange in {None, "", a.exchange})
+        return Reply([asset.json() for asset in chosen if status in {"active", "all"}])
+
+    def asset(self, call: Call) -> Reply:
+        return Reply(self._assets.get(call.path["symbol"]).json())
+
+    def positions(self, call: Call) -> Reply:
+        positions = sorted(call.account.state.positions.values(), key=lambda position: position.symbol)
+        return Reply([self._position(call, position, self._assets[position.symbol]) for position in positions])
+
+    def position(self, call: Call) -> Reply:
+        spelling = call.path["symbol"]
+        asset = self._assets.find(spelling)
+        if asset is None:
+            raise not_found(f"symbol not found: {spelling[:64]}")
+        position = call.account.state.positions.get(asset.holding)
+        if position is None:
+            raise not_found("position does not exist")
+        return Reply(self._position(call, position, self._assets[position.symbol]))
+
+    def _position(self, call: Call, position: Position, asset: Asset) -> dict[str, object]:
+        return position_json(position, asset, call.account, self._prices, self._clock.peek())
+
+
+def _day(call: Call, name: str, default: date) -> date:
+    given = words(call.query, name)
+    if not given:
+        return default
+    ns = instant(call.query, name)
+    if ns is None:
+        return default
+    return date.fromisoformat(given[0][:10]) if len(given[0]) == 10 else new_york(ns).date()
+
+
+def _calendar_day(session: calendar.Session) -> dict[str, str]:
+    opening, closing = new_york(session.open_ns), new_york(session.close_ns)
+    late = new_york(session.late_ns)
+    return {
+        "date": session.day.isoformat(),
+        "open": f"{opening:%H:%M}",
+        "close": f"{closing:%H:%M}",
+        "session_open": "0400",
+        "session_close": f"{late:%H%M}",
+        "settlement_date": calendar.settlement_date(session.day).isoformat(),
+    }

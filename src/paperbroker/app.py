@@ -1,0 +1,160 @@
+"""The one function that wires everything, and the application that comes out of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from paperbroker.api.activities import Activities
+from paperbroker.api.control import Control
+from paperbroker.api.data_stream import DataStream
+from paperbroker.api.endpoint import EXCEPTION_HANDLERS, Gate
+from paperbroker.api.limits import Limits
+from paperbroker.api.orders import Orders
+from paperbroker.api.quotes import Quotes
+from paperbroker.api.trade_stream import TradeStream
+from paperbroker.api.trading import Trading
+from paperbroker.assets import Assets
+from paperbroker.clock import Clock, Hours
+from paperbroker.days import Days
+from paperbroker.desk import Desk
+from paperbroker.floor import Floor
+from paperbroker.ledger import Ledger
+from paperbroker.matching import Dice
+from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
+from paperbroker.prices.market import Prices
+from paperbroker.prices.tape import Tape
+from paperbroker.settings import Settings
+from paperbroker.store import Store
+
+_log = structlog.get_logger()
+
+
+class Common(TypedDict):
+    """What the floor, the days and the desk all work with."""
+
+    clock: Clock
+    hours: Hours
+    prices: Prices
+    store: Store
+    ledger: Ledger
+
+
+def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
+    """Open the store and the tape and put the parts together; `on_failure` is called when the broker cannot go on.
+
+    Call it inside the event loop that will serve. Raises sqlite3.Error, OSError, TapeError.
+    """
+    assets, prices = Assets(), Prices()
+    clock, feed = _time_and_prices(settings, assets, prices)
+    store = Store(settings.data)
+    store.on_failure = lambda _: on_failure()
+    hours, timers = settings.hours, asyncio.get_running_loop()
+    ledger = Ledger(clock, assets, prices, store)
+    common: Common = {"clock": clock, "hours": hours, "prices": prices, "store": store, "ledger": ledger}
+    floor = Floor(**common, assets=assets, dice=Dice(settings.seed), timers=timers)
+    days = Days(**common, assets=assets, floor=floor, timers=timers)
+    desk = Desk(**common, floor=floor)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        feed.start()
+        desk.resume()
+        days.start()
+        task = asyncio.create_task(feed.run())
+        task.add_done_callback(lambda ended: _feed_ended(ended, on_failure))
+        yield
+        task.cancel()
+        await store.close()
+
+    gate = Gate(ledger, store)
+    routes = [
+        *_trading_routes(
+            gate, settings, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
+        ),
+        *_data_routes(gate, settings, Quotes(assets, prices)),
+        *Control(store, clock).routes(),
+        *_streams(ledger, prices, settings),
+    ]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed]:
+    """With a tape the clock is the tape's, unless its events are given the wall's time."""
+    if settings.tape is None:
+        clock = Clock(settings.start_ns)
+        return clock, WalkFeed(settings.seed, prices, clock)
+    tape = Tape(settings.tape)
+    start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
+    clock = Clock() if settings.rebase else Clock(start_ns, settings.speed)
+    return clock, TapeFeed(tape, prices, assets, start_ns, settings.speed, rebase=settings.rebase)
+
+
+def _feed_ended(task: asyncio.Task[None], on_failure: Callable[[], None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("the prices stopped; stopping, because orders would wait for ever", exc_info=error)
+        on_failure()
+
+
+def _trading_routes(gate: Gate, settings: Settings, trading: Trading, orders: Orders, store: Store) -> list[BaseRoute]:
+    limits = Limits(settings.requests_per_minute)
+    activities = Activities(store)
+    return [
+        gate.route(path, method, handler, limits)
+        for path, method, handler in (
+            ("/v2/account", "GET", trading.account),
+            ("/v2/account/configurations", "GET", trading.configurations),
+            ("/v2/account/configurations", "PATCH", trading.change_configurations),
+            ("/v2/account/activities", "GET", activities.listed),
+            ("/v2/account/activities/{type}", "GET", activities.listed_of_type),
+            ("/v2/clock", "GET", trading.clock),
+            ("/v2/calendar", "GET", trading.calendar),
+            ("/v2/assets", "GET", trading.assets),
+            ("/v2/assets/{symbol:path}", "GET", trading.asset),
+            ("/v2/orders", "GET", orders.listed),
+            ("/v2/orders", "POST", orders.submit),
+            ("/v2/orders", "DELETE", orders.cancel_all),
+            ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
+            ("/v2/orders/{id}", "GET", orders.get),
+            ("/v2/orders/{id}", "DELETE", orders.cancel),
+            ("/v2/positions", "GET", trading.positions),
+            ("/v2/positions/{symbol:path}", "GET", trading.position),
+        )
+    ]
+
+
+def _data_routes(gate: Gate, settings: Settings, quotes: Quotes) -> list[BaseRoute]:
+    limits = Limits(settings.requests_per_minute)
+    return [
+        gate.route(path, "GET", handler, limits)
+        for path, handler in (
+            ("/v2/stocks/quotes/latest", quotes.stock_quotes),
+            ("/v2/stocks/trades/latest", quotes.stock_trades),
+            ("/v2/stocks/snapshots", quotes.stock_snapshots),
+            ("/v2/stocks/{symbol}/quotes/latest", quotes.stock_quote),
+            ("/v2/stocks/{symbol}/trades/latest", quotes.stock_trade),
+            ("/v2/stocks/{symbol}/snapshot", quotes.stock_snapshot),
+            ("/v1beta3/crypto/us/latest/quotes", quotes.coin_quotes),
+            ("/v1beta3/crypto/us/latest/trades", quotes.coin_trades),
+            ("/v1beta3/crypto/us/snapshots", quotes.coin_snapshots),
+        )
+    ]
+
+
+def _streams(ledger: Ledger, prices: Prices, settings: Settings) -> list[BaseRoute]:
+    trade_stream = TradeStream(ledger)
+    data = {
+        path: DataStream(prices, coins=coins, most_symbols=settings.stream_symbols)
+        for path, coins in (("/v2/iex", False), ("/v2/sip", False), ("/v2/test", False), ("/v1beta3/crypto/us", True))
+    }
+    return [
+        WebSocketRoute("/stream", trade_stream.serve),
+        WebSocketRoute("/stream/", trade_stream.serve),
+        *(WebSocketRoute(path, stream.serve) for path, stream in data.items()),
+    ]

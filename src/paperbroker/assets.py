@@ -1,0 +1,218 @@
+"""What can be traded: well-known US stocks and funds, and coin pairs, with the increments that orders have to keep.
+
+Ids are derived from the symbol, so that they are the same in every installation. They are not Alpaca's.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from paperbroker.errors import Refusal, not_found
+from paperbroker.money import NINE_DECIMALS, text
+
+_NAMESPACE = uuid.UUID("5f1c9d4e-2b5a-5c1e-9a57-7b0d6c3f1a20")
+
+# symbol, name, exchange
+STOCKS = (
+    ("AAPL", "Apple Inc. Common Stock", "NASDAQ"),
+    ("AIG", "American International Group, Inc.", "NYSE"),
+    ("AMD", "Advanced Micro Devices, Inc. Common Stock", "NASDAQ"),
+    ("AMZN", "Amazon.com, Inc. Common Stock", "NASDAQ"),
+    ("AVGO", "Broadcom Inc. Common Stock", "NASDAQ"),
+    ("BAC", "Bank of America Corporation", "NYSE"),
+    ("COST", "Costco Wholesale Corporation Common Stock", "NASDAQ"),
+    ("DIA", "SPDR Dow Jones Industrial Average ETF Trust", "ARCA"),
+    ("DIS", "The Walt Disney Company", "NYSE"),
+    ("F", "Ford Motor Company", "NYSE"),
+    ("GE", "GE Aerospace", "NYSE"),
+    ("GLD", "SPDR Gold Shares", "ARCA"),
+    ("GOOG", "Alphabet Inc. Class C Capital Stock", "NASDAQ"),
+    ("GOOGL", "Alphabet Inc. Class A Common Stock", "NASDAQ"),
+    ("IBM", "International Business Machines Corporation", "NYSE"),
+    ("INTC", "Intel Corporation Common Stock", "NASDAQ"),
+    ("IWM", "iShares Russell 2000 ETF", "ARCA"),
+    ("JNJ", "Johnson & Johnson", "NYSE"),
+    ("JPM", "JPMorgan Chase & Co.", "NYSE"),
+    ("KO", "The Coca-Cola Company", "NYSE"),
+    ("META", "Meta Platforms, Inc. Class A Common Stock", "NASDAQ"),
+    ("MSFT", "Microsoft Corporation Common Stock", "NASDAQ"),
+    ("NFLX", "Netflix, Inc. Common Stock", "NASDAQ"),
+    ("NVDA", "NVIDIA Corporation Common Stock", "NASDAQ"),
+    ("ORCL", "Oracle Corporation", "NYSE"),
+    ("PEP", "PepsiCo, Inc. Common Stock", "NASDAQ"),
+    ("PFE", "Pfizer Inc.", "NYSE"),
+    ("PLTR", "Palantir Technologies Inc. Class A Common Stock", "NASDAQ"),
+    ("QQQ", "Invesco QQQ Trust, Series 1", "NASDAQ"),
+    ("SPY", "SPDR S&P 500 ETF Trust", "ARCA"),
+    ("T", "AT&T Inc.", "NYSE"),
+    ("TLT", "iShares 20+ Year Treasury Bond ETF", "NASDAQ"),
+    ("TSLA", "Tesla, Inc. Common Stock", "NASDAQ"),
+    ("UBER", "Uber Technologies, Inc.", "NYSE"),
+    ("V", "Visa Inc. Class A", "NYSE"),
+    ("VTI", "Vanguard Total Stock Market ETF", "ARCA"),
+    ("WMT", "Walmart Inc.", "NASDAQ"),
+    ("XOM", "Exxon Mobil Corporation", "NYSE"),
+)
+NOT_FRACTIONABLE = frozenset({"AIG"})  # so that this refusal, too, can be met
+NOT_SHORTABLE = frozenset({"PFE"})
+
+# symbol, name, smallest order, price increment; quantities go by 0.000000001
+PAIRS = (
+    ("AVAX/USD", "Avalanche / US Dollar", "0.1", "0.0005"),
+    ("BTC/USD", "Bitcoin / US Dollar", "0.00001", "0.01"),
+    ("BTC/USDT", "Bitcoin / USD Tether", "0.00001", "0.01"),
+    ("DOGE/USD", "Dogecoin / US Dollar", "1", "0.0000001"),
+    ("ETH/BTC", "Ethereum / Bitcoin", "0.0001", "0.000000001"),
+    ("ETH/USD", "Ethereum / US Dollar", "0.0001", "0.01"),
+    ("LINK/USD", "ChainLink Token / US Dollar", "0.1", "0.0005"),
+    ("LTC/USD", "Litecoin / US Dollar", "0.01", "0.005"),
+    ("SOL/USD", "Solana / US Dollar", "0.01", "0.0025"),
+    ("UNI/USD", "Uniswap / US Dollar", "0.1", "0.001"),
+    ("USDC/USD", "USD Coin / US Dollar", "1", "0.0001"),
+    ("USDT/USD", "USD Tether / US Dollar", "1", "0.0001"),
+    ("XRP/USD", "XRP / US Dollar", "0.1", "0.0001"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """`symbol` is Alpaca's spelling in orders (`BTC/USD`).
+
+    Increments are None for stocks, whose ticks depend on the price.
+    """
+
+    id: str
+    symbol: str
+    name: str
+    exchange: str
+    crypto: bool
+    fractionable: bool = True
+    shortable: bool = True
+    min_order_size: Decimal | None = None
+    price_increment: Decimal | None = None
+
+    @property
+    def asset_class(self) -> str:
+        return "crypto" if self.crypto else "us_equity"
+
+    @property
+    def coin(self) -> str:
+        """What a pair buys: BTC of BTC/USD; a stock's own symbol."""
+        return self.symbol.partition("/")[0]
+
+    @property
+    def quote_currency(self) -> str:
+        """What a pair is paid in: USD of BTC/USD; USD for a stock."""
+        return self.symbol.partition("/")[2] or "USD"
+
+    @property
+    def holding(self) -> str:
+        """The symbol under which a holding of it is kept: a coin's USD pair, whatever pair bought it."""
+        return f"{self.coin}/USD" if self.crypto else self.symbol
+
+    @property
+    def compact(self) -> str:
+        """The spelling that positions and fees use: BTCUSD."""
+        return self.symbol.replace("/", "")
+
+    def json(self) -> dict[str, object]:
+        """The asset as Alpaca sends it; `easy_to_borrow` because alpaca-py 0.44 requires it (see the reference)."""
+        common: dict[str, object] = {
+            "id": self.id,
+            "class": self.asset_class,
+            "exchange": self.exchange,
+            "symbol": self.symbol,
+            "name": self.name,
+            "status": "active",
+            "tradable": True,
+            "marginable": not self.crypto,
+            "maintenance_margin_requirement": 100 if self.crypto else 30,
+            "margin_requirement_long": "100" if self.crypto else "30",
+            "margin_requirement_short": "100" if self.crypto else "30",
+            "shortable": self.shortable,
+            "easy_to_borrow": self.shortable,
+            "fractionable": self.fractionable,
+            "attributes": [] if self.crypto or not self.fractionable else ["fractional_eh_enabled"],
+        }
+        if self.min_order_size is None or self.price_increment is None:
+            return {**common, "borrow_status": "easy_to_borrow" if self.shortable else "hard_to_borrow"}
+        return {
+            **common,
+            "min_order_size": text(self.min_order_size),
+            "min_trade_increment": text(NINE_DECIMALS),
+            "price_increment": text(self.price_increment),
+        }
+
+
+class Assets:
+    """Every asset, found by any spelling of its symbol or by id."""
+
+    def __init__(self) -> None:
+        self._by_symbol: dict[str, Asset] = {}
+        self._by_spelling: dict[str, Asset] = {}
+        for symbol, name, exchange in STOCKS:
+            self._add(_stock(symbol, name, exchange))
+        for symbol, name, smallest, increment in PAIRS:
+            self._add(_pair(symbol, name, Decimal(smallest), Decimal(increment)))
+
+    def __getitem__(self, symbol: str) -> Asset:
+        """By Alpaca's own spelling. Raises KeyError."""
+        return self._by_symbol[symbol]
+
+    def __iter__(self) -> Iterator[Asset]:
+        return iter(sorted(self._by_symbol.values(), key=lambda asset: asset.symbol))
+
+    def find(self, spelling: str) -> Asset | None:
+        """By `BTC/USD`, `BTCUSD`, `btc/usd` or id; None when there is no such asset."""
+        return self._by_symbol.get(spelling) or self._by_spelling.get(spelling.upper())
+
+    def get(self, spelling: str) -> Asset:
+        """As `find`. Raises Alpaca's 404."""
+        asset = self.find(spelling)
+        if asset is None:
+            raise _asset_not_found(spelling)
+        return asset
+
+    def ensure_stock(self, symbol: str) -> Asset:
+        """The asset of a symbol that a tape speaks of; unknown ones become stocks of the NYSE."""
+        return self._by_symbol.get(symbol) or self._add(_stock(symbol, symbol, "NYSE"))
+
+    def _add(self, asset: Asset) -> Asset:
+        self._by_symbol[asset.symbol] = asset
+        for spelling in (asset.symbol, asset.compact, asset.id.upper()):
+            self._by_spelling[spelling] = asset
+        return asset
+
+
+def _stock(symbol: str, name: str, exchange: str) -> Asset:
+    return Asset(
+        _asset_id(symbol),
+        symbol,
+        name,
+        exchange,
+        crypto=False,
+        fractionable=symbol not in NOT_FRACTIONABLE,
+        shortable=symbol not in NOT_SHORTABLE,
+    )
+
+
+def _pair(symbol: str, name: str, smallest: Decimal, increment: Decimal) -> Asset:
+    return Asset(
+        _asset_id(symbol),
+        symbol,
+        name,
+        "CRYPTO",
+        crypto=True,
+        shortable=False,
+        min_order_size=smallest,
+        price_increment=increment,
+    )
+
+
+def _asset_id(symbol: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, symbol))
+
+
+def _asset_not_found(spelling: str) -> Refusal:
+    return not_found(f"asset not found for {spelling[:64]}")

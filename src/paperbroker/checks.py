@@ -1,0 +1,161 @@
+"""An order request against the account: what it would hold back, or why it is refused (403, 422 in Alpaca's words)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+
+from paperbroker.accounts import Account
+from paperbroker.assets import Asset
+from paperbroker.errors import (
+    Refusal,
+    forbidden,
+    insufficient_balance,
+    insufficient_buying_power,
+    insufficient_qty,
+    unprocessable,
+    wash_trade,
+)
+from paperbroker.intake import SMALLEST_COIN_COST, OrderRequest
+from paperbroker.money import NINE_DECIMALS, ZERO
+from paperbroker.orders import Order, OrderType, Side
+from paperbroker.prices.market import Prices
+
+SHORT_MARGIN = Decimal("1.03")  # a short sale is reckoned at 3 % above the ask (Alpaca, "Buying power")
+SMALLEST_EQUITY_FOR_SHORTS = Decimal(2000)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What an accepted order holds back: buying power at `price` for each unit, `qty` of the position."""
+
+    price: Decimal
+    qty: Decimal
+    intent: str
+
+
+def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+    """Accept a request. Raises Refusal."""
+    configuration = account.state.configuration
+    if configuration.suspend_trade:
+        raise forbidden("new orders are rejected by user request")
+    if request.fractional and not request.asset.crypto and not configuration.fractional_trading:
+        raise forbidden("fractional trading is not enabled for this account")
+    _check_wash_trade(request, account.open_orders.values())
+    position = account.qty(request.asset.holding)
+    if request.side is Side.BUY:
+        return _check_cover(request, account, prices) if position < 0 else _check_buy(request, account, prices)
+    if position > 0 or request.asset.crypto:
+        return _check_sell(request, account, prices)
+    return _check_short(request, account, prices)
+
+
+def _check_wash_trade(request: OrderRequest, open_orders: Iterable[Order]) -> None:
+    """Against an open opposite order: refused if either is a market order, limits only when they could meet."""
+    for order in open_orders:
+        if order.symbol != request.asset.symbol or order.side is request.side:
+            continue
+        if order.limit_price is None:
+            raise wash_trade(order.id, "opposite side market/stop order exists")
+        if request.limit_price is None:
+            raise wash_trade(order.id, "opposite side limit order exists")
+        buying, selling = request.limit_price, order.limit_price
+        if request.side is Side.SELL:
+            buying, selling = selling, buying
+        if buying >= selling:
+            raise wash_trade(order.id, "opposite side limit order exists")
+
+
+def _check_buy(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+    asset = request.asset
+    price = _worst_price(request, prices)
+    cost = request.notional if request.qty is None or request.notional is not None else request.qty * price
+    assert cost is not None  # noqa: S101  (one of the two is given)
+    if asset.crypto:
+        _check_smallest_cost(asset, cost, prices)
+    if asset.quote_currency != "USD":
+        _check_balance(asset, account, cost)
+        return Hold(price, ZERO, "buy_to_open")
+    figures = account.figures(prices)
+    available = figures.non_marginable if asset.crypto else figures.buying_power
+    if cost > available:
+        raise insufficient_buying_power(available, cost)
+    return Hold(price, ZERO, "buy_to_open")
+
+
+def _check_smallest_cost(asset: Asset, cost: Decimal, prices: Prices) -> None:
+    """Coins are bought for 10 USD at least; in another currency, for its worth."""
+    rate = Decimal(1) if asset.quote_currency == "USD" else prices.reckoned(f"{asset.quote_currency}/USD")
+    if cost * rate < SMALLEST_COIN_COST:
+        raise forbidden(f"cost basis must be >= minimal amount of order {SMALLEST_COIN_COST}")
+
+
+def _check_balance(asset: Asset, account: Account, cost: Decimal) -> None:
+    currency = asset.quote_currency
+    balance = account.qty(f"{currency}/USD")
+    available = balance - account.held(f"{currency}/USD", Side.SELL)
+    if cost > available:
+        raise insufficient_balance(currency, cost, balance, max(available, ZERO))
+
+
+def _check_cover(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+    """Buying back a short position; going through zero in one order is refused, as for a long one."""
+    existing = -account.qty(request.asset.holding)
+    qty = _quantity(request, prices)
+    _check_available(request, account, existing, qty)
+    return Hold(ZERO, qty, "buy_to_close")
+
+
+def _check_sell(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+    qty = _quantity(request, prices)
+    _check_available(request, account, account.qty(request.asset.holding), qty)
+    return Hold(ZERO, qty, "sell_to_close")
+
+
+def _check_available(request: OrderRequest, account: Account, existing: Decimal, qty: Decimal) -> None:
+    held = account.held(request.asset.holding, request.side)
+    available = max(existing - held, ZERO)
+    if qty > available:
+        raise insufficient_qty(request.asset.compact, qty, available, existing, held)
+
+
+def _check_short(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+    if refusal := _no_short(request, account):
+        raise refusal
+    price = max(request.limit_price or ZERO, _ask(request.asset.symbol, prices) * SHORT_MARGIN)
+    figures = account.figures(prices)
+    if figures.equity < SMALLEST_EQUITY_FOR_SHORTS:
+        raise forbidden("account is not allowed to short")
+    cost = price * (request.qty or ZERO)
+    if cost > figures.buying_power:
+        raise insufficient_buying_power(figures.buying_power, cost)
+    return Hold(price, ZERO, "sell_to_open")
+
+
+def _no_short(request: OrderRequest, account: Account) -> Refusal | None:
+    if account.state.configuration.no_shorting:
+        return forbidden("account is not allowed to short")
+    if request.fractional:
+        return unprocessable("fractional orders cannot be sold short")
+    if not request.asset.shortable:
+        return forbidden(f'asset "{request.asset.symbol}" cannot be sold short')
+    return None
+
+
+def _worst_price(request: OrderRequest, prices: Prices) -> Decimal:
+    """What a buy is reckoned at: its limit, else the ask."""
+    if request.type is OrderType.LIMIT and request.limit_price is not None:
+        return request.limit_price
+    return _ask(request.asset.symbol, prices)
+
+
+def _ask(symbol: str, prices: Prices) -> Decimal:
+    quote = prices.quotes.get(symbol)
+    return quote.ask if quote and quote.ask > 0 else prices.reckoned(symbol)
+
+
+def _quantity(request: OrderRequest, prices: Prices) -> Decimal:
+    """The quantity of an order; for money's worth of it, at its limit or the current price."""
+    if request.qty is not None:
+        return request.qty
+    price = request.limit_price or prices.reckoned(request.asset.symbol)
+    return ((request.notional or ZERO) / price).quantize(NINE_DECIMALS, ROUND_UP)

@@ -1,0 +1,86 @@
+"""The broker's time: the wall's, or started elsewhere, or a tape's at its own speed; and the hours it trades in."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from paperbroker import calendar
+from paperbroker.timestamps import SECOND, midnight_after, new_york_date
+
+Hours = Literal["all", "nyse"]
+
+
+class Clock:
+    """Nanoseconds since 1970, never the same twice, so that what is stamped with them has an order."""
+
+    def __init__(self, start_ns: int | None = None, speed: float = 1.0) -> None:
+        """Start at `start_ns` (else at the wall's time) and run `speed` times as fast as the wall."""
+        self.speed = speed
+        self._start_ns = time.time_ns() if start_ns is None else start_ns
+        self._follows_wall = start_ns is None and speed == 1.0
+        self._monotonic_start = time.monotonic_ns()
+        self._last = 0
+
+    def peek(self) -> int:
+        """What time it is, without making the next stamp later."""
+        if self._follows_wall:
+            return time.time_ns()
+        return self._start_ns + int((time.monotonic_ns() - self._monotonic_start) * self.speed)
+
+    def now(self) -> int:
+        """A stamp: what time it is, strictly later than the last one."""
+        self._last = max(self.peek(), self._last + 1)
+        return self._last
+
+    def seconds_until(self, ns: int) -> float:
+        """Real seconds until the broker's clock shows an instant; 0 when it has passed."""
+        return max(0.0, (ns - self.peek()) / SECOND / self.speed)
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What `/v2/clock` tells of a moment. Instants in nanoseconds."""
+
+    is_open: bool
+    next_open_ns: int
+    next_close_ns: int
+
+
+def market_at(hours: Hours, ns: int) -> Market:
+    """With hours `all` it is always open; a day then ends, and the next one begins, at midnight in New York."""
+    if hours == "all":
+        return Market(True, midnight_after(ns), midnight_after(ns))
+    return Market(calendar.session_at(ns) is not None, calendar.next_session(ns).open_ns, calendar.next_close(ns))
+
+
+def stocks_trade(hours: Hours, ns: int, *, extended: bool) -> bool:
+    """Whether a stock order is worked on now; `extended` orders also from 4:00 to 20:00."""
+    if hours == "all":
+        return True
+    session = calendar.session_on(new_york_date(ns))
+    if session is None:
+        return False
+    if extended:
+        return session.early_ns <= ns < session.late_ns
+    return session.open_ns <= ns < session.close_ns
+
+
+def day_order_ends(hours: Hours, ns: int, *, extended: bool) -> int:
+    """When a DAY order sent now expires: the close of the running or next session, midnight with hours `all`."""
+    if hours == "all":
+        return midnight_after(ns)
+    today = calendar.session_on(new_york_date(ns))
+    if today and ns < (today.late_ns if extended else today.close_ns):
+        return today.late_ns if extended else today.close_ns
+    following = calendar.next_session(ns)
+    return following.late_ns if extended else following.close_ns
+
+
+def next_change(hours: Hours, ns: int) -> int:
+    """The next instant at which trading starts or stops, or a day ends: what the desk has to wake up for."""
+    instants = [midnight_after(ns)]
+    if hours == "nyse":
+        for session in (calendar.session_on(new_york_date(ns)), calendar.next_session(ns)):
+            if session:
+                instants += [session.early_ns, session.open_ns, session.close_ns, session.late_ns]
+    return min(instant for instant in instants if instant > ns)

@@ -1,0 +1,110 @@
+"""What the broker refuses, as Alpaca words it.
+
+    Refusal                     any answer of 4xx; carries HTTP status, code, message and extras
+    StreamError                 what a data stream answers instead: a code of its own and a message
+
+HTTP status and code are stable, the text is not (Alpaca's documentation). The functions make the refusals that need
+extras or are made in several places; they are the one list of their texts.
+"""
+
+from decimal import Decimal
+
+from paperbroker.money import text
+
+
+class Refusal(Exception):
+    """Answered as `{"code", "message", ...extras}`; `code` None leaves the code out, as Alpaca's 401 does."""
+
+    def __init__(self, status: int, code: int | None, message: str, **extras: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.extras = extras
+
+    def body(self) -> dict[str, object]:
+        head: dict[str, object] = {} if self.code is None else {"code": self.code}
+        return {**head, "message": self.message, **self.extras}
+
+
+class StreamError(Exception):
+    """Sent as `[{"T":"error","code","msg"}]`; the connection is closed after it when `final`."""
+
+    def __init__(self, code: int, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.final = final
+
+
+def unauthorized() -> Refusal:
+    return Refusal(401, None, "unauthorized.")
+
+
+def malformed(message: str = "request body format is invalid") -> Refusal:
+    return Refusal(400, 40010000, message)
+
+
+def invalid(message: str) -> Refusal:
+    """A request that lacks something or contradicts itself."""
+    return Refusal(422, 40010001, message)
+
+
+def unprocessable(message: str, **extras: str) -> Refusal:
+    """A request that is understood and not possible."""
+    return Refusal(422, 42210000, message, **extras)
+
+
+def forbidden(message: str, **extras: str) -> Refusal:
+    return Refusal(403, 40310000, message, **extras)
+
+
+def not_found(message: str) -> Refusal:
+    return Refusal(404, 40410000, message)
+
+
+def endpoint_not_found() -> Refusal:
+    return not_found("endpoint not found")
+
+
+def too_large() -> Refusal:
+    return Refusal(413, 41310000, "request body is too large")
+
+
+def rate_limited() -> Refusal:
+    return Refusal(429, 42910000, "rate limit exceeded")
+
+
+def insufficient_buying_power(available: Decimal, cost_basis: Decimal) -> Refusal:
+    return forbidden("insufficient buying power", buying_power=text(available), cost_basis=text(cost_basis))
+
+
+def insufficient_qty(symbol: str, requested: Decimal, available: Decimal, existing: Decimal, held: Decimal) -> Refusal:
+    return forbidden(
+        f"insufficient qty available for order (requested: {text(requested)}, available: {text(available)})",
+        available=text(available),
+        existing_qty=text(existing),
+        held_for_orders=text(held),
+        symbol=symbol,
+    )
+
+
+def insufficient_balance(coin: str, requested: Decimal, balance: Decimal, available: Decimal) -> Refusal:
+    return forbidden(
+        f"insufficient balance for {coin} (requested: {text(requested)}, available: {text(available)})",
+        balance=text(balance),
+        available=text(available),
+        symbol=coin,
+    )
+
+
+def wash_trade(existing_order_id: str, reason: str) -> Refusal:
+    return forbidden(
+        "potential wash trade detected. use complex orders",
+        existing_order_id=existing_order_id,
+        reject_reason=reason,
+    )
+
+
+def already_in(status: str) -> Refusal:
+    return unprocessable(f'order is already in "{status}" state')

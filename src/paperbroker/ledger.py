@@ -1,0 +1,94 @@
+"""The ledger: every account, and the one place where an order changes.
+
+The event is applied, kept, and told once committed.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from paperbroker.accounts import Account, open_account
+from paperbroker.activities import Execution
+from paperbroker.assets import Assets
+from paperbroker.clock import Clock
+from paperbroker.order_json import order_json
+from paperbroker.orders import Event, Order
+from paperbroker.prices.market import Prices
+from paperbroker.store import Store
+from paperbroker.timestamps import new_york_date
+
+_log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Who is told of an order's events after their commit: the order's JSON as it was then, the execution of a fill."""
+
+    def __call__(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None: ...
+
+
+class Ledger:
+    """All accounts of one broker, by id and by key."""
+
+    def __init__(self, clock: Clock, assets: Assets, prices: Prices, store: Store) -> None:
+        self._clock = clock
+        self._assets = assets
+        self._prices = prices
+        self._store = store
+        self._by_id: dict[str, Account] = {}
+        self._by_key: dict[str, Account] = {}
+        self.listeners: list[Listener] = []
+
+    def __getitem__(self, account_id: str) -> Account:
+        return self._by_id[account_id]
+
+    def accounts(self) -> Iterable[Account]:
+        return self._by_id.values()
+
+    def account(self, key: str) -> Account:
+        """The account of a key, opened at its first contact."""
+        account = self._by_key.get(key)
+        if account is None:
+            ns = self._clock.now()
+            account = open_account(key, self._prices, ns, new_york_date(ns))
+            self._add(account)
+            self._store.put_account(account)
+            _log.info("account opened", account=account.id, key=key)
+        return account
+
+    def load(self) -> list[Order]:
+        """Read the accounts and their open orders from the store; returns the orders, oldest first."""
+        for account in self._store.load_accounts():
+            self._add(account)
+        orders = list(self._store.load_open_orders())
+        for order in orders:
+            self[order.account_id].keep_hold(order, self._assets.ensure_stock(order.symbol))
+        return orders
+
+    def change(self, order: Order, event: Event, ns: int | None = None, execution: Execution | None = None) -> bytes:
+        """Apply an event to an order, keep it, and tell it once it is committed. Returns the order's JSON.
+
+        Raises ValueError when the event cannot happen in the order's status.
+        """
+        ns = self._clock.now() if ns is None else ns
+        order.apply(event, ns)
+        wire = self.keep(order)
+        self._store.after_commit(partial(self._tell, event, order, wire, ns, execution))
+        return wire
+
+    def keep(self, order: Order) -> bytes:
+        """Store an order, and bring what it holds back up to date. Returns its JSON."""
+        asset = self._assets[order.symbol]
+        self[order.account_id].keep_hold(order, asset)
+        wire = order_json(order, asset)
+        self._store.put_order(order, asset, wire)
+        return wire
+
+    def _add(self, account: Account) -> None:
+        self._by_id[account.id] = account
+        self._by_key[account.state.key] = account
+
+    def _tell(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
+        for listener in self.listeners:
+            listener(event, order, wire, ns, execution)

@@ -1,0 +1,9 @@
+"""Where prices come from and what they are now.
+
+- `quotes`: what a quote, a trade and a bar are.
+- `levels`: at which level, how lively and how wide each symbol trades in the generated market.
+- `walk`: seeded random walks, a pure function of seed, symbol and time.
+- `tape`: recorded prices, read in batches.
+- `market`: the current quotes, the last trades, the running bars; tells those who listen.
+- `feed`: the tasks that bring walk or tape to the market as time goes by.
+"""

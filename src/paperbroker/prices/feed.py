@@ -1,0 +1,119 @@
+"""The tasks that bring the walks or a tape to the market as the broker's time goes by."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from paperbroker.assets import Assets
+from paperbroker.clock import Clock
+from paperbroker.prices.levels import LEVELS
+from paperbroker.prices.market import Prices
+from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.prices.tape import Tape
+from paperbroker.prices.walk import Walk
+from paperbroker.timestamps import SECOND, at, new_york_date
+
+_log = structlog.get_logger()
+_TICK_SECONDS = 0.02  # what falls due within it goes out together: fewer wake-ups, one frame for each client
+_YIELD_EVERY = 200  # events after which a busy tape lets the others run
+
+
+class Feed(Protocol):
+    """A source of prices."""
+
+    def start(self) -> None:
+        """Show what is known at once, before anyone can ask."""
+
+    async def run(self) -> None:
+        """Bring prices until cancelled, or until there are no more."""
+
+
+class WalkFeed:
+    """Generated prices of every asset, each second's changes made when the second begins."""
+
+    def __init__(self, seed: int, prices: Prices, clock: Clock) -> None:
+        self._walks = [Walk(seed, symbol, level) for symbol, level in LEVELS.items()]
+        self._symbols = list(LEVELS)
+        self._prices = prices
+        self._clock = clock
+
+    def start(self) -> None:
+        now = self._clock.peek()
+        midnight = at(new_york_date(now), 0)
+        for symbol, walk in zip(self._symbols, self._walks, strict=True):
+            self._prices.set_close(symbol, walk.middle(midnight))
+            self._prices.quote(walk.quote_at(now))
+
+    async def run(self) -> None:
+        number = self._clock.peek() // SECOND
+        while True:
+            events = sorted((e for walk in self._walks for e in walk.second(number)), key=lambda event: event.ns)
+            for event in events:
+                if event.ns > self._clock.peek():
+                    await asyncio.sleep(max(_TICK_SECONDS, self._clock.seconds_until(event.ns)))
+                _show(self._prices, event)
+            number += 1
+            await asyncio.sleep(self._clock.seconds_until(number * SECOND))
+            number = max(
+                number, self._clock.peek() // SECOND
+            )  # after a suspended machine woke up: not what was slept through
+
+
+class TapeFeed:
+    """A tape at the clock's speed; with `rebase` its events carry the time at which they are sent.
+
+    The tape has a clock of its own, because with `rebase` the broker's is the wall's.
+    """
+
+    def __init__(
+        self, tape: Tape, prices: Prices, assets: Assets, start_ns: int, speed: float, *, rebase: bool
+    ) -> None:
+        self._tape = tape
+        self._prices = prices
+        self._assets = assets
+        self._start_ns = start_ns
+        self._speed = speed
+        self._rebase = rebase
+        self._standing: list[Quote | Trade] = []
+
+    def start(self) -> None:
+        """Where the replay begins later than the tape, each symbol's last quote and trade before it stand."""
+        for event in self._tape.seek(self._start_ns):
+            self._show(event, Clock().peek() if self._rebase else event.ns)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        slices = self._tape.slices()
+        clock = Clock(self._start_ns, self._speed)
+        upcoming = loop.run_in_executor(None, _next_slice, slices)
+        while events := await upcoming:
+            upcoming = loop.run_in_executor(None, _next_slice, slices)
+            await self._play(events, clock)
+        _log.info("the tape has ended; its last prices stay")
+
+    async def _play(self, events: list[Quote | Trade], clock: Clock) -> None:
+        for count, event in enumerate(events):
+            wait = clock.seconds_until(event.ns)
+            if wait > 0:
+                await asyncio.sleep(max(wait, 0.001))
+            elif count % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+            self._show(event, Clock().peek() if self._rebase else event.ns)
+
+    def _show(self, event: Quote | Trade, ns: int) -> None:
+        self._assets.ensure_stock(event.symbol)
+        _show(self._prices, event if ns == event.ns else replace(event, ns=ns))
+
+
+def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:
+    return next(slices, [])
+
+
+def _show(prices: Prices, event: Quote | Trade) -> None:
+    if isinstance(event, Quote):
+        prices.quote(event)
+    else:
+        prices.trade(event)

@@ -1,0 +1,92 @@
+"""The current quotes, the last trades and the running bars; tells those who listen."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from paperbroker.prices.levels import reference_price
+from paperbroker.prices.quotes import Bar, Quote, Trade
+from paperbroker.timestamps import SECOND, midnight_after
+
+_MINUTE = 60 * SECOND
+
+
+class Prices:
+    """What is known of every symbol's price. Listeners are called at once, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self.quotes: dict[str, Quote] = {}
+        self.trades: dict[str, Trade] = {}
+        self.minute_bars: dict[str, Bar] = {}
+        self.day_bars: dict[str, Bar] = {}
+        self.previous_day_bars: dict[str, Bar] = {}
+        self.on_quote: list[Callable[[Quote], None]] = []
+        self.on_trade: list[Callable[[Trade], None]] = []
+        self.on_bar: list[Callable[[Bar], None]] = []
+        self._day_ends: dict[str, int] = {}
+        self._closes: dict[str, Decimal] = {}
+
+    def quote(self, quote: Quote) -> None:
+        self.quotes[quote.symbol] = quote
+        for listener in self.on_quote:
+            listener(quote)
+
+    def trade(self, trade: Trade) -> None:
+        self.trades[trade.symbol] = trade
+        self._add_to_bars(trade)
+        for listener in self.on_trade:
+            listener(trade)
+
+    def set_close(self, symbol: str, price: Decimal) -> None:
+        """Tell yesterday's last price."""
+        self._closes[symbol] = price
+
+    def lastday(self, symbol: str) -> Decimal | None:
+        """Yesterday's last price; when the broker does not know it, the first one it saw."""
+        close = self._closes.get(symbol)
+        if close is None and (current := self.current(symbol)) is not None:
+            close = self._closes.setdefault(symbol, current)
+        return close
+
+    def current(self, symbol: str) -> Decimal | None:
+        """The last trade, clamped into the current bid and ask; without a trade the bid. None before any price."""
+        quote, trade = self.quotes.get(symbol), self.trades.get(symbol)
+        if quote is None:
+            return trade.price if trade else None
+        if trade is None:
+            return quote.bid if quote.bid > 0 else quote.ask
+        price = trade.price
+        if quote.ask > 0:
+            price = min(price, quote.ask)
+        return max(price, quote.bid)
+
+    def reckoned(self, symbol: str) -> Decimal:
+        """The current price, or the symbol's level when there is none yet.
+
+        For valuing and reserving, never for filling.
+        """
+        current = self.current(symbol)
+        return reference_price(symbol) if current is None else current
+
+    def day_ended(self) -> None:
+        """At New York's midnight: what is the price now was yesterday's last."""
+        for symbol in self.quotes.keys() | self.trades.keys():
+            if (current := self.current(symbol)) is not None:
+                self._closes[symbol] = current
+
+    def _add_to_bars(self, trade: Trade) -> None:
+        symbol, minute = trade.symbol, trade.ns - trade.ns % _MINUTE
+        bar = self.minute_bars.get(symbol)
+        if bar is None or bar.ns != minute:
+            if bar is not None:
+                for listener in self.on_bar:
+                    listener(bar)
+            self.minute_bars[symbol] = Bar.of(trade, minute)
+        else:
+            bar.add(trade)
+        if trade.ns >= self._day_ends.get(symbol, 0):
+            self._day_ends[symbol] = midnight_after(trade.ns)
+            if (yesterday := self.day_bars.get(symbol)) is not None:
+                self.previous_day_bars[symbol] = yesterday
+            self.day_bars[symbol] = Bar.of(trade, midnight_after(trade.ns - 24 * 3600 * SECOND))
+        else:
+            self.day_bars[symbol].add(trade)

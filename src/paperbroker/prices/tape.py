@@ -1,0 +1,168 @@
+"""Recorded prices, read in batches: Parquet or CSV (also .csv.gz) with the columns of ../shared/data/README.md.
+
+`ts, symbol, kind (q|t), bid, bid_size, ask, ask_size, price, size, exchange`; rows in the order of time. Prices are
+read as decimals, never as floats.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paperbroker.prices.quotes import Quote, Trade
+
+COLUMNS = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size", "exchange")
+_BATCH_ROWS = 16_384
+_SLICE_ROWS = 512
+
+
+class TapeError(Exception):
+    """The file is not a tape; the message says what is wrong with it."""
+
+
+class Tape:
+    """A tape, read forward once. Not thread-safe; meant for one reading thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file and read its first events. Raises TapeError."""
+        import pyarrow as pa  # noqa: PLC0415  (0.3 s, and only a tape needs it)
+
+        try:
+            self._batches = _open(path)
+            self._first = self._next_batch()
+        except (OSError, pa.ArrowException) as error:
+            raise TapeError(f"{path} cannot be read as a tape: {error}") from error
+        if self._first is None:
+            raise TapeError(f"{path} holds no events")
+        self.first_ns = int(_timestamps(self._first)[0])
+
+    def seek(self, start_ns: int) -> list[Quote | Trade]:
+        """Skip what lies before an instant; returns each symbol's last quote and trade of it, so that prices stand."""
+        last: dict[tuple[str, str], Quote | Trade] = {}
+        while self._first is not None and _timestamps(self._first)[-1] < start_ns:
+            _remember_last(self._first, last)
+            self._first = self._next_batch()
+        if self._first is not None:
+            skipped = int((_timestamps(self._first) < start_ns).sum())
+            if skipped:
+                _remember_last(self._first.slice(0, skipped), last)
+                self._first = self._first.slice(skipped)
+        return sorted(last.values(), key=lambda event: event.ns)
+
+    def slices(self) -> Iterator[list[Quote | Trade]]:
+        """The events to come, some hundred at a time, so that converting them never holds up the rest for long."""
+        batch = self._first
+        while batch is not None:
+            for start in range(0, batch.num_rows, _SLICE_ROWS):
+                yield _events(batch.slice(start, _SLICE_ROWS))
+            batch = self._next_batch()
+
+    def _next_batch(self) -> Any:
+        for batch in self._batches:
+            if batch.num_rows:
+                return batch
+        return None
+
+
+def _open(path: Path) -> Iterator[Any]:
+    """Record batches with the tape's columns."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        file = pq.ParquetFile(path)
+        _require_columns(path, file.schema_arrow.names)
+        return file.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+    if path.name.endswith((".csv", ".csv.gz")):
+        return _open_csv(path)
+    raise TapeError(f"{path}: a tape ends with .parquet, .csv or .csv.gz")
+
+
+def _open_csv(path: Path) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.csv as pacsv  # noqa: PLC0415
+
+    price = pa.decimal128(18, 6)
+    types = {
+        "ts": pa.timestamp("ns", tz="UTC"),
+        "symbol": pa.string(),
+        "kind": pa.string(),
+        "exchange": pa.string(),
+        **dict.fromkeys(("bid", "ask", "price"), price),
+        **dict.fromkeys(("bid_size", "ask_size", "size"), pa.int64()),
+    }
+    reader = pacsv.open_csv(
+        path,
+        read_options=pacsv.ReadOptions(block_size=1 << 20),
+        convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=True),
+    )
+    _require_columns(path, reader.schema.names)
+    return iter(reader)
+
+
+def _require_columns(path: Path, names: list[str]) -> None:
+    missing = [column for column in COLUMNS if column not in names]
+    if missing:
+        raise TapeError(f"{path} lacks the columns {', '.join(missing)}; a tape has {', '.join(COLUMNS)}")
+
+
+def _timestamps(batch: Any) -> Any:
+    """Nanoseconds, as a numpy array."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    column = batch.column(batch.schema.get_field_index("ts"))
+    return _numbers(column.cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()))
+
+
+def _events(batch: Any) -> list[Quote | Trade]:
+    columns = {name: batch.column(batch.schema.get_field_index(name)).to_pylist() for name in COLUMNS if name != "ts"}
+    instants = _timestamps(batch).tolist()
+    rows = zip(instants, *(columns[name] for name in COLUMNS if name != "ts"), strict=True)
+    return [_event(row) for row in rows]
+
+
+def _event(row: tuple[Any, ...]) -> Quote | Trade:
+    ns, symbol, kind, bid, bid_size, ask, ask_size, price, size, exchange = row
+    if kind == "q":
+        return Quote(symbol, ns, _plain(bid), _plain(ask), bid_size or 0, ask_size or 0)
+    if kind != "t":
+        raise TapeError(f"the kind of an event is q or t, not {kind!r}")
+    return Trade(symbol, ns, _plain(price), size or 0, ns // 1_000_000 % 2**48, exchange or "V")
+
+
+def _plain(price: Any) -> Any:
+    """180.0100 becomes 180.01: the zeros of the column's scale would go over the wire."""
+    return price.normalize() if price is not None else _zero()
+
+
+def _remember_last(batch: Any, last: dict[tuple[str, str], Quote | Trade]) -> None:
+    """Keep only each symbol's last quote and trade, found without converting the rows between."""
+    import numpy as np  # noqa: PLC0415
+
+    symbols, kinds = _codes(batch, "symbol"), _codes(batch, "kind")
+    labels = symbols * (int(kinds.max()) + 1) + kinds
+    _, from_the_end = np.unique(labels[::-1], return_index=True)
+    for index in from_the_end:
+        (event,) = _events(batch.slice(batch.num_rows - 1 - int(index), 1))
+        last[(event.symbol, type(event).__name__)] = event
+
+
+def _codes(batch: Any, name: str) -> Any:
+    """A text column as numbers, the same for the same text, as a numpy array."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    column = batch.column(batch.schema.get_field_index(name))
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    return _numbers(encoded.indices).astype("int64")
+
+
+def _numbers(column: Any) -> Any:
+    """A column of integers as a numpy array, without `to_numpy`, which imports pandas and takes a second."""
+    import numpy as np  # noqa: PLC0415
+
+    values = np.frombuffer(column.buffers()[1], dtype=str(column.type))
+    return values[column.offset : column.offset + len(column)]
+
+
+def _zero() -> Any:
+    from decimal import Decimal  # noqa: PLC0415
+
+    return Decimal(0)

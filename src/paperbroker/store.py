@@ -1,0 +1,236 @@
+"""SQLite with group commit: nothing is told before it is kept.
+
+What changes while a commit is under way goes into the next one; there is no delay, an idle broker commits at once.
+The state of the running broker is in memory; here is what a restart goes on with, and what lists are read from (they
+show what is committed). WAL with synchronous=NORMAL: a commit survives the death of the process by any signal; the
+last ones may be lost when the power fails, never half of one.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from paperbroker import tables
+from paperbroker.accounts import Account, AccountState
+from paperbroker.activities import Activity, Execution
+from paperbroker.assets import Asset
+from paperbroker.orders import Order
+
+_log = structlog.get_logger()
+_encode = msgspec.json.Encoder().encode
+Row = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes into one commit; orders and accounts only as they are at its end."""
+
+    orders: dict[str, tuple[Order, Asset, bytes]] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    activities: list[Row] = field(default_factory=list)
+    fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
+    after: list[Callable[[], None]] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class StoreFailed(Exception):
+    """A commit failed (disk full, folder gone): the broker has to stop, because what it knows is not kept."""
+
+
+class Store:
+    """One writing connection in a thread of its own, one reading connection for the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create `paperbroker.sqlite` in a folder. Raises sqlite3.Error or OSError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "paperbroker.sqlite"
+        self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._writer.execute("pragma journal_mode = wal")
+        self._writer.execute("pragma synchronous = normal")
+        self._writer.executescript(tables.SCHEMA)
+        self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
+        self._reader = sqlite3.connect(path, isolation_level=None)
+        self._reader.execute("pragma query_only = on")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._fill_log = _FillLog(folder / "fills.jsonl", self._reader)
+        self._fill_seq = self._highest("fills")
+        self._order_seq = self._highest("orders")
+        self._batch = _Batch()
+        self._under_way = self._batch.done
+        self._task: asyncio.Task[None] | None = None
+        self._failed = False
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+
+    def next_order_seq(self) -> int:
+        self._order_seq += 1
+        return self._order_seq
+
+    def put_order(self, order: Order, asset: Asset, wire: bytes) -> None:
+        self._batch.orders[order.id] = (order, asset, wire)
+        self._wake()
+
+    def put_account(self, account: Account) -> None:
+        self._batch.accounts[account.id] = account
+        self._wake()
+
+    def put_activity(self, activity: Activity) -> None:
+        row = (activity.id, activity.account_id, activity.ns, activity.type, activity.order_id, activity.body)
+        self._batch.activities.append(row)
+        self._wake()
+
+    def put_fill(self, execution: Execution) -> None:
+        self._fill_seq += 1
+        order = execution.order
+        self._batch.fills.append((self._fill_seq, order.account_id, order.id, _encode(execution.facts())))
+        self._wake()
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """Call something once what has been put so far is committed; calls keep their order."""
+        self._batch.after.append(tell)
+        self._wake()
+
+    async def settled(self) -> None:
+        """Wait until everything put so far is committed. Raises StoreFailed."""
+        task = self._task
+        if task is None:
+            return
+        if self._dirty():
+            await self._batch.done.wait()
+        elif not task.done():
+            await self._under_way.wait()
+        if self._failed:
+            raise StoreFailed
+
+    def load_accounts(self) -> Iterator[Account]:
+        for (state,) in self._reader.execute("select state from accounts"):
+            yield Account(msgspec.json.decode(state, type=AccountState))
+
+    def load_open_orders(self) -> Iterator[Order]:
+        for (state,) in self._reader.execute("select state from orders where is_open = 1 order by seq"):
+            yield msgspec.json.decode(state, type=Order)
+
+    def client_order_id_taken(self, account_id: str, client_order_id: str) -> bool:
+        """Among what is committed."""
+        sql = "select 1 from orders where account_id = ? and client_order_id = ?"
+        return self._reader.execute(sql, (account_id, client_order_id)).fetchone() is not None
+
+    def read(self, sql: str, values: Iterable[object] = ()) -> list[Row]:
+        """Ask what is committed."""
+        return self._reader.execute(sql, tuple(values)).fetchall()
+
+    async def close(self) -> None:
+        """Commit what is left and close."""
+        await self.settled()
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
+        self._fill_log.close()
+
+    def _highest(self, table: str) -> int:
+        (highest,) = self._reader.execute(f"select coalesce(max(seq), 0) from {table}").fetchone()  # noqa: S608
+        return int(highest)
+
+    def _dirty(self) -> bool:
+        batch = self._batch
+        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.after)
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._commit_all())
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.critical("the store failed; stopping, because what is not kept must not be told", error=str(error))
+            self.on_failure(error)
+
+    async def _commit_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._dirty():
+            batch, self._batch = self._batch, _Batch()
+            self._under_way = batch.done
+            orders = [_order_row(*item) for item in batch.orders.values()]
+            accounts: list[Row] = [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
+            try:
+                await loop.run_in_executor(self._thread, self._write, orders, accounts, batch.activities, batch.fills)
+            except BaseException:
+                self._failed = True
+                self._batch.done.set()
+                raise
+            finally:
+                batch.done.set()
+            for tell in batch.after:
+                tell()
+
+    def _write(
+        self, orders: list[Row], accounts: list[Row], activities: list[Row], fills: list[tuple[int, str, str, bytes]]
+    ) -> None:
+        write = self._writer
+        write.execute("begin immediate")
+        try:
+            write.executemany(tables.PUT_ORDER, orders)
+            write.executemany(tables.PUT_ACCOUNT, accounts)
+            write.executemany(tables.PUT_ACTIVITY, activities)
+            write.executemany(tables.PUT_FILL, fills)
+            write.execute("commit")
+        except sqlite3.Error:
+            write.rollback()
+            raise
+        if fills:
+            self._fill_log.append((seq, body) for seq, _, _, body in fills)
+
+
+class _FillLog:
+    """`fills.jsonl`: the table of fills as text, for reading. The table is the record.
+
+    What a crash left out is added at start.
+    """
+
+    def __init__(self, path: Path, reader: sqlite3.Connection) -> None:
+        last = _last_seq(path)
+        self._file = path.open("ab")
+        self.append(reader.execute("select seq, body from fills where seq > ? order by seq", (last,)))
+
+    def append(self, fills: Iterable[tuple[int, bytes]]) -> None:
+        self._file.write(b"".join(b'{"seq":%d,%b\n' % (seq, body[1:]) for seq, body in fills))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _last_seq(path: Path) -> int:
+    """The number of the last whole line; a line that a crash cut off is removed."""
+    if not path.exists():
+        return 0
+    with path.open("rb+") as file:
+        file.seek(max(0, path.stat().st_size - 65_536))
+        tail = file.read()
+        whole = tail[: tail.rfind(b"\n") + 1]
+        if len(whole) < len(tail):
+            os.truncate(path, path.stat().st_size - (len(tail) - len(whole)))
+    lines = whole.splitlines()
+    return int(msgspec.json.decode(lines[-1])["seq"]) if lines else 0
+
+
+def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
+    return (
+        order.id,
+        order.account_id,
+        order.seq,
+        order.client_order_id,
+        order.symbol,
+        order.side.value,
+        asset.asset_class,
+        int(order.is_open),
+        order.submitted_ns,
+        wire,
+        _encode(order) if order.is_open else None,
+    )

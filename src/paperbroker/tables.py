@@ -1,0 +1,55 @@
+"""What the store keeps, as SQL. Bodies are JSON: `wire` as it is sent, `state` as the broker reads it back."""
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+create table if not exists accounts (id text primary key, key text not null, state blob not null);
+
+-- `state` only while the order is open: it is what a restart goes on with
+create table if not exists orders (
+    id text primary key,
+    account_id text not null,
+    seq integer not null,
+    client_order_id text not null,
+    symbol text not null,
+    side text not null,
+    asset_class text not null,
+    is_open integer not null,
+    submitted_ns integer not null,
+    wire blob not null,
+    state blob
+);
+create unique index if not exists orders_client_order_id on orders (account_id, client_order_id);
+create index if not exists orders_submitted on orders (account_id, submitted_ns, seq);
+create index if not exists orders_open on orders (account_id, submitted_ns, seq) where is_open = 1;
+create unique index if not exists orders_seq on orders (seq);
+
+create table if not exists activities (
+    seq integer primary key,
+    id text not null unique,
+    account_id text not null,
+    ns integer not null,
+    type text not null,
+    order_id text,
+    body blob not null
+);
+create index if not exists activities_time on activities (account_id, ns, seq);
+
+create table if not exists fills (seq integer primary key, account_id text not null, order_id text not null, body blob
+not null);
+"""
+
+PUT_ACCOUNT = (
+    "insert into accounts (id, key, state) values (?, ?, ?) on conflict (id) do update set state = excluded.state"
+)
+
+PUT_ORDER = """
+insert into orders (id, account_id, seq, client_order_id, symbol, side, asset_class, is_open, submitted_ns, wire, state)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do update set is_open = excluded.is_open, submitted_ns = excluded.submitted_ns, wire = excluded.wire,
+    state = excluded.state
+"""
+
+PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, order_id, body) values (?, ?, ?, ?, ?, ?)"
+
+PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"
