@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ from oms.domain.market import Tick, Trade
 from oms.domain.values import AssetClass
 
 STOCK, CRYPTO = AssetClass.STOCK, AssetClass.CRYPTO
+EARLIER = datetime(2026, 1, 5, tzinfo=UTC)  # REST knows nothing newer than what a test streams
 
 
 class RealClock:
@@ -62,7 +63,7 @@ class FakeData:
     refusal: BrokerError | None = None
     symbols_max: int = 1000
     asked: list[tuple[str, ...]] = field(default_factory=list)
-    answer: Callable[[str], Sequence[Tick]] = lambda symbol: [tick(symbol)]
+    answer: Callable[[str], Sequence[Tick]] = lambda symbol: [replace(tick(symbol), at=EARLIER)]
     error: BrokerError | None = None
     gate: asyncio.Event | None = None
 
