@@ -63,7 +63,8 @@ class Book:
         self._by_broker: dict[str, UUID] = {}
         self._by_client: dict[str, UUID] = {}
         self._booked: dict[UUID, list[Interval]] = {}
-        self._open_of: dict[str, set[UUID]] = {}
+        self._open: dict[UUID, Decimal] = {}  # with what each counts in the exposure
+        self._exposure: dict[tuple[str, Side], Decimal] = {}
         self._closed: OrderedDict[UUID, None] = OrderedDict()
         for order in working.orders:
             self._put(order)
@@ -88,21 +89,12 @@ class Book:
 
     def open_orders(self) -> list[Order]:
         """Orders that may be at the broker and can still fill."""
-        return [self.orders[order_id] for ids in self._open_of.values() for order_id in ids]
-
-    def open_of(self, symbol: str) -> list[Order]:
-        """Those of one instrument's holding."""
-        return [self.orders[order_id] for order_id in self._open_of.get(self.holding(symbol), ())]
+        return [self.orders[order_id] for order_id in self._open]
 
     def exposure(self, symbol: str) -> tuple[Decimal, Decimal]:
         """What open, in-flight and unknown orders can still buy and sell of a holding."""
-        buys = sells = ZERO
-        for order in self.open_of(symbol):
-            if order.side is Side.BUY:
-                buys += order.remaining
-            else:
-                sells += order.remaining
-        return buys, sells
+        holding = self.holding(symbol)
+        return self._exposure.get((holding, Side.BUY), ZERO), self._exposure.get((holding, Side.SELL), ZERO)
 
     def position_qty(self, symbol: str) -> Decimal:
         """What is held, signed."""
@@ -168,7 +160,9 @@ class Book:
         changes = Changes()
         order = self._bind(changes, order, seen)
         if seen.filled_qty > order.filled_qty:
-            self.awaiting_fills[order.id] = seen
+            before = self.awaiting_fills.get(order.id)
+            if before is None or _further(seen) > _further(before):
+                self.awaiting_fills[order.id] = seen
             return changes
         self._settle(changes, order, seen, reason)
         return changes
@@ -356,11 +350,11 @@ class Book:
         self._by_client[order.client_order_id] = order.id
         if order.alpaca_id is not None:
             self._by_broker[order.alpaca_id] = order.id
-        opened = self._open_of.setdefault(self.holding(order.symbol), set())
+        side = (self.holding(order.symbol), order.side)
+        counted = self._open.pop(order.id, ZERO)
         if order.is_open and order.was_attempted:
-            opened.add(order.id)
-            return
-        opened.discard(order.id)
+            self._open[order.id] = order.remaining
+        self._exposure[side] = self._exposure.get(side, ZERO) - counted + self._open.get(order.id, ZERO)
         if not order.is_open:
             self._closed[order.id] = None
             self._closed.move_to_end(order.id)
@@ -373,3 +367,8 @@ class Book:
         self._by_broker.pop(order.alpaca_id or "", None)
         self._booked.pop(order_id, None)
         self.awaiting_fills.pop(order_id, None)
+
+
+def _further(seen: BrokerOrder) -> tuple[bool, Decimal]:
+    """How far along an order was when the broker described it: reports can arrive in any order."""
+    return (seen.status.is_final, seen.filled_qty)

@@ -42,7 +42,7 @@ class RequestBudget:
         if now < self._remaining_until and self._remaining is not None:
             left = min(left, self._remaining)
         if purpose is not Purpose.CANCEL:
-            left -= int(self.per_minute * RESERVED_FOR_CANCELS) - self._count(Purpose.CANCEL, now)
+            left -= max(int(self.per_minute * RESERVED_FOR_CANCELS) - self._count(Purpose.CANCEL, now), 0)
         left -= self._promised[purpose]
         share = int(self.per_minute * SHARES[purpose]) - self._count(purpose, now) - self._promised[purpose]
         return max(min(left, share), 0)

@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 class Ledger:
     """The one way by which broker orders and executions enter: from the stream, an answer or a listing alike.
 
-    Applying is serial. `catch_up` is set when something was seen that only a reconciliation can complete.
+    Applying is serial. `catch_up` is set when something was seen that only a reconciliation can complete,
+    `moved` when a position changed.
     """
 
     def __init__(self, account_id: UUID, book: Book, journal: Journal, store: Store, broker: Broker) -> None:
@@ -34,6 +35,7 @@ class Ledger:
         self._broker = broker
         self._lock = asyncio.Lock()
         self.catch_up = asyncio.Event()
+        self.moved = asyncio.Event()
         self.fills_booked = 0
 
     async def update(self, update: OrderUpdate) -> None:
@@ -116,6 +118,7 @@ class Ledger:
             changes = await self._recomputed(late)
         if changes:
             self.fills_booked += 1
+            self.moved.set()
             self._journal.record(changes)
 
     async def _recomputed(self, late: LateEntry) -> Changes:

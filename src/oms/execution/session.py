@@ -100,6 +100,11 @@ class Session:
         """How old a price may be to count as fresh, in seconds."""
         return self.dispatcher.limits.price_age_s.value
 
+    @property
+    def moved(self) -> asyncio.Event:
+        """Set when a position changed."""
+        return self.ledger.moved
+
     def broker_now(self) -> datetime:
         """The broker's time."""
         return self.time.now()

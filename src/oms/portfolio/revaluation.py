@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -20,6 +21,7 @@ from oms.ports import LatestTicks, Prices, TickArchive, Valuation
 log = structlog.get_logger(__name__)
 
 EVERY_S = 5.0
+AFTER_FILL_S = 0.25  # a position that moved is valued soon, many at once in one pass
 
 
 class Valued(Protocol):
@@ -30,6 +32,9 @@ class Valued(Protocol):
 
     @property
     def max_price_age_s(self) -> Decimal: ...
+
+    @property
+    def moved(self) -> asyncio.Event: ...
 
     def broker_now(self) -> datetime: ...
 
@@ -52,8 +57,11 @@ class Revaluation:
     async def run(self) -> None:
         """Value until cancelled. What the store refuses ends the engine's session, as everywhere."""
         while True:
+            self._session.moved.clear()
             await self.once()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(AFTER_FILL_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._session.moved.wait(), EVERY_S - AFTER_FILL_S)
 
     async def once(self) -> int:
         """One pass; how many positions changed."""

@@ -28,7 +28,15 @@ def test_every_session_is_that_of_the_library() -> None:
         ("2026-10-30T15:00:00-04:00", True, "2026-11-02T09:30:00-05:00", "2026-10-30T16:00:00-04:00"),
         ("2026-07-02T17:00:00-04:00", False, "2026-07-06T09:30:00-04:00", "2026-07-06T16:00:00-04:00"),
     ],
-    ids=["in session", "at the close", "holiday", "half day", "before summer time", "before winter time", "long weekend"],
+    ids=[
+        "in session",
+        "at the close",
+        "holiday",
+        "half day",
+        "before summer time",
+        "before winter time",
+        "long weekend",
+    ],
 )
 def test_nyse_hours(moment: str, is_open: bool, next_open: str, next_close: str) -> None:
     market = market_at("nyse", parse(moment))
@@ -94,7 +102,9 @@ def test_times_are_read_and_written_to_the_nanosecond(given: str, written: str) 
     assert rfc3339(parse(given)) == written
 
 
-@pytest.mark.parametrize("given", ["", "now", "2026-13-01", "2026-11-23T25:00:00Z", "9999-01-01", "0001-01-01", "١٢٣٤-٠١-٠١"])
+@pytest.mark.parametrize(
+    "given", ["", "now", "2026-13-01", "2026-11-23T25:00:00Z", "9999-01-01", "0001-01-01", "١٢٣٤-٠١-٠١"]
+)
 def test_what_is_no_time_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(given)

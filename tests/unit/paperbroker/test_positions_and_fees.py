@@ -85,7 +85,9 @@ def test_a_seller_of_coins_pays_in_dollars(account: Account, prices: Prices) -> 
     assert account.qty("BTC/USD") == D("0.4")
 
 
-def test_a_pair_in_another_currency_is_paid_with_that_coin_and_held_as_the_coin(account: Account, prices: Prices) -> None:
+def test_a_pair_in_another_currency_is_paid_with_that_coin_and_held_as_the_coin(
+    account: Account, prices: Prices
+) -> None:
     book(account, prices, "USDT/USD", Side.BUY, "10000", "1")
     book(account, prices, "BTC/USDT", Side.BUY, "0.1", "80000", "0.00025")
     assert account.qty("USDT/USD") == 2000
@@ -133,13 +135,17 @@ def test_numbers_are_written_without_exponent_and_trailing_zeros(value: str, wri
     assert text(D(value)) == written
 
 
-@pytest.mark.parametrize("given", ["", "abc", "NaN", "Infinity", "1e400", "1e13", True, None, [], "1" * 65, "--1", "٣", 10**30])
+@pytest.mark.parametrize(
+    "given", ["", "abc", "NaN", "Infinity", "1e400", "1e13", True, None, [], "1" * 65, "--1", "٣", 10**30]
+)
 def test_what_is_no_number_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(given)
 
 
-@pytest.mark.parametrize(("given", "read"), [(" 1.5 ", "1.5"), (7, "7"), (D("0.1"), "0.1"), ("1e2", "100"), (".5", "0.5")])
+@pytest.mark.parametrize(
+    ("given", "read"), [(" 1.5 ", "1.5"), (7, "7"), (D("0.1"), "0.1"), ("1e2", "100"), (".5", "0.5")]
+)
 def test_numbers_are_read_from_strings_and_numbers(given: object, read: str) -> None:
     assert parse(given) == D(read)
     assert ZERO == 0
