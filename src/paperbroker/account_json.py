@@ -2,7 +2,7 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from paperbroker.accounts import Account, Figures
+from paperbroker.accounts import Account, Figures, price_of
 from paperbroker.assets import Asset
 from paperbroker.money import ZERO, text
 from paperbroker.orders import Side
@@ -62,7 +62,7 @@ def account_json(account: Account, figures: Figures) -> dict[str, object]:
 
 
 def position_json(position: Position, asset: Asset, account: Account, prices: Prices, now_ns: int) -> dict[str, object]:
-    """One position, valued at the last trade clamped into the quote; what needs a price is null before there is any.
+    """One position, valued at the last trade clamped into the quote.
 
     The intraday figures count from yesterday's close, or from the entry when the position was opened today.
     """
@@ -84,11 +84,8 @@ def position_json(position: Position, asset: Asset, account: Account, prices: Pr
 
 
 def _valuation(position: Position, prices: Prices, now_ns: int) -> dict[str, object]:
-    price = prices.current(position.symbol)
-    lastday = prices.lastday(position.symbol)
-    if price is None or lastday is None:
-        names = ("market_value", "current_price", "lastday_price", "change_today", "unrealized_pl", "unrealized_plpc")
-        return dict.fromkeys((*names, "unrealized_intraday_pl", "unrealized_intraday_plpc"))
+    price = price_of(position, prices)
+    lastday = prices.lastday(position.symbol) or price
     value = position.qty * price
     gain = value - position.cost_basis
     opened_today = new_york_date(position.opened_ns) == new_york_date(now_ns)

@@ -39,7 +39,7 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=False):
     dtbp_check: str = "entry"
     fractional_trading: bool = True
     max_margin_multiplier: str = "2"
-    max_options_trading_level: int | None = None
+    max_options_trading_level: int = 0
     no_shorting: bool = False
     pdt_check: str = "entry"
     ptp_no_exception_entry: bool = False
@@ -170,7 +170,7 @@ class Account:
         """Value the account; what open orders hold back is taken from the buying powers."""
         coins = stocks = short = ZERO
         for holding, position in self.state.positions.items():
-            value = position.qty * prices.reckoned(holding)
+            value = position.qty * price_of(position, prices)
             if "/" in holding:
                 coins += value
             elif value < 0:
@@ -192,6 +192,12 @@ class Account:
             non_marginable=max(ZERO, min(cash + short, unused) - reserved),
             multiplier=multiplier,
         )
+
+
+def price_of(position: Position, prices: Prices) -> Decimal:
+    """What a position is valued at: the current price; its own entry price while there is none (a tape without it)."""
+    current = prices.current(position.symbol)
+    return position.avg_entry_price if current is None else current
 
 
 def open_account(key: str, prices: Prices, ns: int, day: date) -> Account:

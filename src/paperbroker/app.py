@@ -19,6 +19,7 @@ from paperbroker.api.quotes import Quotes
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.trading import Trading
 from paperbroker.assets import Assets
+from paperbroker.calendar import FIRST_YEAR, LAST_YEAR
 from paperbroker.clock import Clock, Hours
 from paperbroker.days import Days
 from paperbroker.desk import Desk
@@ -28,8 +29,9 @@ from paperbroker.matching import Dice
 from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
 from paperbroker.prices.market import Prices
 from paperbroker.prices.tape import Tape
-from paperbroker.settings import Settings
+from paperbroker.settings import BadSettings, Settings
 from paperbroker.store import Store
+from paperbroker.timestamps import new_york_date
 
 _log = structlog.get_logger()
 
@@ -47,7 +49,7 @@ class Common(TypedDict):
 def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     """Open the store and the tape and put the parts together; `on_failure` is called when the broker cannot go on.
 
-    Call it inside the event loop that will serve. Raises sqlite3.Error, OSError, TapeError.
+    Call it inside the event loop that will serve. Raises BadSettings, sqlite3.Error, OSError, TapeError.
     """
     assets, prices = Assets(), Prices()
     clock, feed = _time_and_prices(settings, assets, prices)
@@ -89,11 +91,20 @@ def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tupl
     """With a tape the clock is the tape's, unless its events are given the wall's time."""
     if settings.tape is None:
         clock = Clock(settings.start_ns)
+        _check_calendar(settings, clock.peek())
         return clock, WalkFeed(settings.seed, prices, clock)
     tape = Tape(settings.tape)
     start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
-    clock = Clock() if settings.rebase else Clock(start_ns, settings.speed)
-    return clock, TapeFeed(tape, prices, assets, start_ns, settings.speed, rebase=settings.rebase)
+    _check_calendar(settings, start_ns)
+    tape.seek(start_ns)
+    clock = Clock(start_ns, settings.speed)
+    return Clock() if settings.rebase else clock, TapeFeed(tape, clock, prices, assets, rebase=settings.rebase)
+
+
+def _check_calendar(settings: Settings, ns: int) -> None:
+    year = new_york_date(ns).year
+    if settings.hours == "nyse" and not FIRST_YEAR <= year < LAST_YEAR:
+        raise BadSettings(f"--hours nyse knows the years {FIRST_YEAR} to {LAST_YEAR - 1}, not {year}: use --hours all")
 
 
 def _feed_ended(task: asyncio.Task[None], on_failure: Callable[[], None]) -> None:

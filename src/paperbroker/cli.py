@@ -51,6 +51,8 @@ def serve(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, listener))
+    except BadSettings as problem:
+        return _explain(str(problem))
     except TapeError as error:
         return _explain(f"--tape: {error}")
     except (sqlite3.Error, OSError) as error:

@@ -61,6 +61,8 @@ class Ledger:
         """Read the accounts and their open orders from the store; returns the orders, oldest first."""
         for account in self._store.load_accounts():
             self._add(account)
+            for holding in account.state.positions:
+                self._assets.ensure_stock(holding)  # of a tape that may not be played any more
         orders = list(self._store.load_open_orders())
         for order in orders:
             self[order.account_id].keep_hold(order, self._assets.ensure_stock(order.symbol))

@@ -23,7 +23,13 @@ select a.event_seq, v.version, i.id as installation, (
 ) as ahead
 from accounts a, config_version v, installation i where a.id = $1 for update of a
 """
-_KNOWN = f"select {ORDER_COLUMNS} from orders where account_id = $1 and signal_id = any($2::text[])"  # noqa: S608
+# One look-up of the unique index for each identity: with `= any`, a table without statistics (the first minute of an
+# installation) is planned as a scan of all orders of the account.
+_KNOWN = f"""
+select k.* from unnest($2::text[]) as n(signal_id) cross join lateral (
+    select {ORDER_COLUMNS} from orders o where o.account_id = $1 and o.signal_id = n.signal_id limit 1
+) as k
+"""  # noqa: S608
 _INSERT = """
 with stored as (
     insert into orders (id, account_id, seq, client_order_id, signal_id, source, terms, symbol, asset_class, side, qty,
@@ -60,17 +66,33 @@ class PostgresSignalStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._expect_known = False
 
     async def accept(self, account_id: UUID, signals: Sequence[Arrival]) -> Sequence[Acceptance]:
         """See the port. The account's row is locked first, so that sequences appear in the order of the commits.
 
+        Identities are looked up only after an insert has met one that is taken, and as long as they go on being taken:
+        most signals are new.
+
         Raises CommitUnanswered when PostgreSQL was lost during COMMIT, any other StoreUnavailable when nothing is
         stored, InvalidInput `refused_by_store` when it refused a value.
         """
+        if not self._expect_known:
+            try:
+                return await self._accept(account_id, signals, look_up=False)
+            except asyncpg.UniqueViolationError:
+                self._expect_known = True
+        try:
+            return await self._accept(account_id, signals, look_up=True)
+        except asyncpg.UniqueViolationError as error:
+            raise _refused(error) from error
+
+    async def _accept(self, account_id: UUID, signals: Sequence[Arrival], *, look_up: bool) -> Sequence[Acceptance]:
         committing = False
         try:
             async with transaction(self._pool) as db:
-                answers = await _accepted(db, account_id, signals)
+                known = await _known(db, account_id, signals) if look_up else {}
+                answers = await _stored(db, account_id, signals, known)
                 committing = True
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ValueError):  # asyncpg could not even encode a value
@@ -78,8 +100,11 @@ class PostgresSignalStore:
             if committing:
                 raise CommitUnanswered(str(error)) from error
             raise
+        except asyncpg.UniqueViolationError:
+            raise
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             raise _refused(error) from error
+        self._expect_known = bool(known)
         return answers
 
     async def record_error(self, account_id: UUID | None, source: str, payload: str, reason: str, code: str) -> None:

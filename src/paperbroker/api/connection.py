@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from paperbroker.api.endpoint import valid_key
 
-MOST_WAITING_BYTES = 16 << 20
+MOST_WAITING_BYTES = 4 << 20
 _from_json = msgspec.json.Decoder(float_hook=Decimal).decode
 _from_msgpack = msgspec.msgpack.Decoder().decode
 

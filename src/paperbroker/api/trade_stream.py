@@ -63,7 +63,10 @@ class TradeStream:
         self._send(connection, "authorization", {"status": status, "action": "authenticate"})
         if key is None:
             return account_id
-        return self._ledger.account(key).id
+        authorized = self._ledger.account(key).id
+        if account_id not in {None, authorized}:
+            self._listening[str(account_id)].discard(connection)
+        return authorized
 
     def _listen(self, connection: Connection, message: dict[str, object], account_id: str) -> None:
         """The list replaces the former one; streams that there are not are left out of the answer."""

@@ -24,10 +24,10 @@ _BOOLEANS = (
     "disable_overnight_trading",
 )
 _CHOICES = {
-    "max_margin_multiplier": {"1", "2", "4"},
-    "trade_confirm_email": {"all", "none"},
-    "dtbp_check": {"entry", "exit", "both"},
-    "pdt_check": {"entry", "exit", "both"},
+    "max_margin_multiplier": ("1", "2", "4"),
+    "trade_confirm_email": ("all", "none"),
+    "dtbp_check": ("entry", "exit", "both"),
+    "pdt_check": ("entry", "exit", "both"),
 }
 
 
@@ -56,7 +56,7 @@ class Trading:
             if name in _BOOLEANS and not isinstance(value, bool):
                 raise invalid(f"{name} must be true or false")
             if name in _CHOICES and value not in _CHOICES[name]:
-                raise unprocessable(f"{name} must be one of {', '.join(sorted(_CHOICES[name]))}")
+                raise unprocessable(f"{name} must be one of {', '.join(_CHOICES[name])}")
         known = {name: value for name, value in changes.items() if name in _BOOLEANS or name in _CHOICES}
         state = call.account.state
         state.configuration = msgspec.structs.replace(state.configuration, **known)

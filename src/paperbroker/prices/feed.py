@@ -63,49 +63,44 @@ class WalkFeed:
 
 
 class TapeFeed:
-    """A tape at the clock's speed; with `rebase` its events carry the time at which they are sent.
+    """A tape, its events shown when a clock reaches them; with `rebase` they carry the time at which they are sent.
 
-    The tape has a clock of its own, because with `rebase` the broker's is the wall's.
+    `clock` is the tape's: the broker's own, but with `rebase` another, because the broker's is then the wall's.
     """
 
-    def __init__(
-        self, tape: Tape, prices: Prices, assets: Assets, start_ns: int, speed: float, *, rebase: bool
-    ) -> None:
+    def __init__(self, tape: Tape, clock: Clock, prices: Prices, assets: Assets, *, rebase: bool) -> None:
         self._tape = tape
+        self._clock = clock
         self._prices = prices
         self._assets = assets
-        self._start_ns = start_ns
-        self._speed = speed
-        self._rebase = rebase
-        self._standing: list[Quote | Trade] = []
+        self._wall = Clock() if rebase else None
 
     def start(self) -> None:
         """Where the replay begins later than the tape, each symbol's last quote and trade before it stand."""
-        for event in self._tape.seek(self._start_ns):
-            self._show(event, Clock().peek() if self._rebase else event.ns)
+        for event in self._tape.standing:
+            self._show(event)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         slices = self._tape.slices()
-        clock = Clock(self._start_ns, self._speed)
         upcoming = loop.run_in_executor(None, _next_slice, slices)
         while events := await upcoming:
             upcoming = loop.run_in_executor(None, _next_slice, slices)
-            await self._play(events, clock)
+            await self._play(events)
         _log.info("the tape has ended; its last prices stay")
 
-    async def _play(self, events: list[Quote | Trade], clock: Clock) -> None:
+    async def _play(self, events: list[Quote | Trade]) -> None:
         for count, event in enumerate(events):
-            wait = clock.seconds_until(event.ns)
+            wait = self._clock.seconds_until(event.ns)
             if wait > 0:
                 await asyncio.sleep(max(wait, 0.001))
             elif count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-            self._show(event, Clock().peek() if self._rebase else event.ns)
+            self._show(event)
 
-    def _show(self, event: Quote | Trade, ns: int) -> None:
+    def _show(self, event: Quote | Trade) -> None:
         self._assets.ensure_stock(event.symbol)
-        _show(self._prices, event if ns == event.ns else replace(event, ns=ns))
+        _show(self._prices, event if self._wall is None else replace(event, ns=self._wall.peek()))
 
 
 def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:

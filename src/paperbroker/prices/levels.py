@@ -12,8 +12,8 @@ from decimal import Decimal
 class Level:
     """How one symbol trades: `price` in the quote currency, `volatility` of a day as a fraction.
 
-    `per_second` quote changes on average, `spread_ticks` the usual spread, `size` the usual size at the quote. A pair that
-    `follows` another moves as that one does.
+    `per_second` quote changes on average, `spread_ticks` the usual spread, `size` the usual size at the quote. A pair
+    that `follows` another moves as that one does.
     """
 
     price: Decimal

@@ -33,10 +33,11 @@ class Tape:
             raise TapeError(f"{path} cannot be read as a tape: {error}") from error
         if self._first is None:
             raise TapeError(f"{path} holds no events")
+        self.standing: list[Quote | Trade] = []
         self.first_ns = int(_timestamps(self._first)[0])
 
-    def seek(self, start_ns: int) -> list[Quote | Trade]:
-        """Skip what lies before an instant; returns each symbol's last quote and trade of it, so that prices stand."""
+    def seek(self, start_ns: int) -> None:
+        """Skip what lies before an instant; each symbol's last quote and trade of it become `standing`."""
         last: dict[tuple[str, str], Quote | Trade] = {}
         while self._first is not None and _timestamps(self._first)[-1] < start_ns:
             _remember_last(self._first, last)
@@ -46,7 +47,7 @@ class Tape:
             if skipped:
                 _remember_last(self._first.slice(0, skipped), last)
                 self._first = self._first.slice(skipped)
-        return sorted(last.values(), key=lambda event: event.ns)
+        self.standing = sorted(last.values(), key=lambda event: event.ns)
 
     def slices(self) -> Iterator[list[Quote | Trade]]:
         """The events to come, some hundred at a time, so that converting them never holds up the rest for long."""

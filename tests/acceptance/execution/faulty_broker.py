@@ -1,4 +1,4 @@
-"""A proxy between the OMS and its broker that loses requests and answers on demand. HTTP and websockets pass through."""
+"""A proxy between the OMS and its broker that loses requests and answers on demand; HTTP and websockets pass."""
 
 from __future__ import annotations
 

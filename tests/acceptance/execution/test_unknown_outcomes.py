@@ -122,7 +122,7 @@ def test_a_503_that_was_not_executed_is_sent_again(stack: Stack, proxy: FaultyBr
 
 
 def test_a_404_for_a_while_is_no_proof(stack: Stack, proxy: FaultyBroker, broker_url: str) -> None:
-    """The answer is lost and the broker does not show the order yet: the next POST is refused, a later look finds it."""
+    """The answer is lost and the broker does not show the order yet: the next POST is refused, then it is found."""
     proxy.fault("answer_lost", "POST", "/v2/orders")
     missing = '{"code": 40410000, "message": "order not found"}'
     proxy.fault("refused", "GET", "/v2/orders:by_client_order_id", times=3, status=404, body=missing)

@@ -171,7 +171,7 @@ async def serve_api() -> AsyncIterator[ServeApi]:
 
 
 @pytest.fixture
-async def api(serve_api: ServeApi, migrated_database_url: str) -> Running:
+async def api(migrated_database_url: str, serve_api: ServeApi) -> Running:
     """An API without Redis."""
     return await serve_api(migrated_database_url)
 

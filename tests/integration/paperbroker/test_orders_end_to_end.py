@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -58,7 +57,7 @@ async def test_a_fresh_account_buys_stock_and_sees_it_on_the_stream_and_by_rest(
         position = await client.get("/v2/positions/AAPL")
         assert (position["qty"], position["side"]) == ("10", "long")
         fills = await client.get("/v2/account/activities/FILL", order_id=order["id"])
-        assert [f["cum_qty"] for f in fills][0] == "10"
+        assert fills[0]["cum_qty"] == "10"
         assert {f["id"].split("::")[1] for f in fills} == {e["execution_id"] for e in events if "fill" in e["event"]}
 
 
@@ -128,9 +127,7 @@ async def test_delete_all_answers_207_with_each_order(broker: Any, client_of: An
 async def test_both_ways_to_authenticate_and_messagepack_work(broker: Any, client_of: Any) -> None:
     key = f"mock-{uuid.uuid4()}"
     async with aiohttp.ClientSession() as session, client_of(broker.url, key) as client:
-        stream = await session.ws_connect(
-            f"{broker.ws_url}/stream/", headers={"Content-Type": "application/msgpack"}
-        )
+        stream = await session.ws_connect(f"{broker.ws_url}/stream/", headers={"Content-Type": "application/msgpack"})
         await stream.send_bytes(msgpack.packb({"action": "auth", "key": key, "secret": "any"}))
         assert msgpack.unpackb(await stream.receive_bytes())["data"]["status"] == "authorized"
         await stream.send_bytes(msgpack.packb({"action": "listen", "data": {"streams": ["trade_updates"]}}))
@@ -169,7 +166,7 @@ async def test_a_client_order_id_is_taken_for_ever(broker: Any, client_of: Any) 
     "body",
     [b"", b"{", b"[]", b"null", b'"x"', b"\x00", b'{"symbol":"AAPL","qty":NaN}', b'{"symbol":"AAPL","qty":1e400}',
      b'{"symbol":"AAPL\\u0000"}', b'{"symbol":{"a":1}}', b'{"symbol":"AAPL","qty":true}', b"[" * 100_000,
-     b'{"symbol":"AAPL","side":"buy","type":"limit","limit_price":1,"time_in_force":"day","qty":1,"client_order_id":"a\\u0000b"}',
+     b'{"symbol":"AAPL","side":"buy","type":"market","time_in_force":"day","qty":1,"client_order_id":"a\\u0000b"}',
      b'{"symbol":"AAPL","side":"buy","type":"market","time_in_force":"day","qty":1' + b"0" * 5000 + b"}",
      b'{"a":"' + b"x" * (2 << 20) + b'"}', b'{"symbol":"\\ud800"}', "{\"symbol\":\"ÄÖ\"}".encode("latin-1")],
 )  # fmt: skip
@@ -184,7 +181,8 @@ async def test_rubbish_gets_a_4xx_in_alpacas_shape(broker: Any, client_of: Any, 
 @pytest.mark.parametrize(
     "path",
     ["/v2/orders?limit=x", "/v2/orders?limit=0", "/v2/orders?limit=501", "/v2/orders?after=yesterday",
-     "/v2/orders?status=%00", "/v2/orders/not-a-uuid", "/v2/orders:by_client_order_id", "/v2/account/activities?page_token=x",
+     "/v2/orders?status=%00", "/v2/orders/not-a-uuid", "/v2/orders:by_client_order_id",
+     "/v2/account/activities?page_token=x",
      "/v2/account/activities?date=2026-13-45", "/v2/account/activities?after=9999999-01-01", "/v2/positions/NOPE",
      "/v2/assets/N%00PE", "/v2/calendar?start=x", "/v2/stocks/quotes/latest", "/v2/stocks/quotes/latest?symbols=NOPE",
      "/v2/stocks/NOPE/quotes/latest", "/v1beta3/crypto/us/latest/quotes?symbols=AAPL", "/nowhere", "/v2/account/x",
@@ -197,6 +195,18 @@ async def test_bad_questions_get_a_4xx(broker: Any, client_of: Any, path: str) -
         assert "message" in answer
 
 
+@pytest.mark.parametrize(
+    "change", [[], {"no_shorting": "yes"}, {"max_margin_multiplier": [2]}, {"trade_confirm_email": {}}]
+)
+async def test_bad_configurations_get_a_4xx_and_good_ones_hold(broker: Any, client_of: Any, change: object) -> None:
+    async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
+        status, _ = await client.call("PATCH", "/v2/account/configurations", json=change)
+        assert 400 <= status < 500
+        status, after = await client.call("PATCH", "/v2/account/configurations", json={"no_shorting": True, "new": 1})
+        assert (status, after["no_shorting"]) == (200, True)
+        assert (await client.order("KO", "sell", qty=1))[1]["message"] == "account is not allowed to short"
+
+
 async def test_an_unknown_path_says_so(broker: Any, client_of: Any) -> None:
     async with client_of(broker.url, "mock") as client:
         assert await client.call("GET", "/v2/nowhere") == (404, {"code": 40410000, "message": "endpoint not found"})
@@ -204,9 +214,10 @@ async def test_an_unknown_path_says_so(broker: Any, client_of: Any) -> None:
 
 async def test_orders_are_listed_by_status_symbol_side_and_time(broker: Any, client_of: Any) -> None:
     async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
-        made = [(await client.order(s, type="limit", limit_price=20, qty=1))[1] for s in ("AAPL", "MSFT", "BTC/USD")]
-        await asyncio.sleep(0.1)
-        ids = [order["id"] for order in made]
+        ids = []
+        for symbol in ("AAPL", "MSFT", "BTC/USD"):
+            ids.append((await client.order(symbol, type="limit", limit_price=20, qty=1))[1]["id"])
+            await asyncio.sleep(0.1)  # accepted, after a delay of its own: that is its place in the list
 
         async def listed(**parameters: str) -> list[str]:
             return [order["id"] for order in await client.get("/v2/orders", **parameters)]
@@ -227,8 +238,9 @@ async def test_activities_are_paged_by_the_last_id_seen(broker: Any, client_of: 
     async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
         for _ in range(4):
             await client.order("KO", qty=1)
-        deadline = time.monotonic() + 5
-        while len(await client.get("/v2/account/activities")) < 4 and time.monotonic() < deadline:
+        for _ in range(100):
+            if sum(a["order_status"] == "filled" for a in await client.get("/v2/account/activities")) == 4:
+                break
             await asyncio.sleep(0.05)
         everything = [a["id"] for a in await client.get("/v2/account/activities", direction="asc")]
         seen: list[str] = []
@@ -239,4 +251,4 @@ async def test_activities_are_paged_by_the_last_id_seen(broker: Any, client_of: 
             if len(page) < 3:
                 break
         assert seen == everything
-        assert len(everything) == 4
+        assert len(everything) >= 4
