@@ -1,1 +1,33 @@
-"""Trademk1."""
+"""Trademk1: takes trade signals, checks them, sends orders to Alpaca, follows them, keeps positions with live P&L.
+
+Read it as the way of a signal:
+
+domain      what is true whatever is outside: values, instruments, signals, orders and their transition table, fills,
+            positions, prices, events, what a broker reports, errors
+signals     intake: reads and understands a signal, stores it by group commit, publishes it; the Redis channel and stream
+risk        one pure function a control, and the gate that makes the only kind of order that may be sent
+execution   the engine, only writer of order state:
+              engine       its life: account, lease, one session after another
+              session      everything in memory and every task around it, until the first doubt
+              dispatcher   accepted orders through the gate, in order
+              sender       approved orders to the broker; what became of those whose answer was lost
+              ledger       what the broker reports, applied one at a time
+              book         the memory: every change that can happen to orders and positions
+              journal      group commit of those changes
+              reconcile    what is stored and what the broker holds, brought together
+              budget, market_time, commands, event_relay, status
+broker      Alpaca: requests, update stream, market data, JSON to domain and back. Nothing else knows Alpaca
+portfolio   positions valued at the latest prices, every five seconds
+marketdata  what to follow, ticks to QuestDB, latest prices and how fresh they are
+storage     PostgreSQL: schema and migrations, the signals' store, the engine's store, queries for the API
+api         HTTP: the signal route, orders, positions, portfolio, events, health; errors to problems in one place
+embedded    real PostgreSQL, Valkey and QuestDB from pip
+up          `oms up`: starts all parts, keeps them alive, stops them
+
+ports       the few openings to the outside
+group_commit  whatever arrives during a commit goes into the next one
+settings    what environment, `.env` and flags say
+system      the real clock and randomness, the log
+bootstrap   wires everything, once, for each process
+cli         the command `oms`
+"""
