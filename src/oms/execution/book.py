@@ -15,7 +15,7 @@ from uuid import UUID
 from oms.domain.events import EventKind, OrderEvent
 from oms.domain.fills import Fill, Interval, Novelty, novelty
 from oms.domain.instruments import Symbols
-from oms.domain.orders import Order, OrderStatus
+from oms.domain.orders import TRANSITIONS, Order, OrderStatus
 from oms.domain.positions import Adjustment, AdjustmentKind, Entry, Position, applied, recomputed
 from oms.domain.reports import BrokerFill, BrokerOrder, BrokerPosition
 from oms.domain.values import ZERO, AssetClass, Side
@@ -300,6 +300,9 @@ class Book:
     def _settle(self, changes: Changes, order: Order, seen: BrokerOrder, reason: str | None) -> None:
         """Follow the broker's status, its fills being booked."""
         if order.status.is_final or seen.status in {order.status, OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED}:
+            return
+        if seen.status not in TRANSITIONS[order.status]:
+            self.anomalies.append(f"order {order.id} is {order.status} here and {seen.broker_status} at the broker")
             return
         texts: dict[str, object] = {}
         if seen.status is OrderStatus.REJECTED:

@@ -46,7 +46,9 @@ class Commands:
         self._asked: set[UUID] = set()
 
     async def carry_out(self) -> None:
-        """Take up every waiting command once."""
+        """Take up every waiting command once, and cancel what is alive at the broker but was given up here."""
+        for broker_order_id in list(self._ledger.unwanted):
+            await self._cancel_unwanted(broker_order_id)
         for command in await self._store.commands(self._account_id):
             if command.id not in self._asked:
                 await self._one(command)
@@ -84,17 +86,26 @@ class Commands:
             await self._broker.cancel(order.alpaca_id)
         except BrokerRefused as error:
             self._done(command, "refused", f"Alpaca refused the cancel: {error.message}")
-            self._ledger.catch_up.set()
+            self._ledger.ask_for_all()
             return
         except BrokerNotFound:
             self._done(command, "refused", "Alpaca knows no such order")
-            self._ledger.catch_up.set()
+            self._ledger.ask_for_all()
             return
         except BrokerError as error:
             log.warning("cancel_unknown", order_id=str(order.id), reason=str(error))
             return  # asked again in the next pass: a second cancel does no harm
         self._journal.record(self._book.note(self._book.orders[order.id], EventKind.CANCEL_REQUESTED))
         self._done(command, "done", "the broker was asked to cancel it")
+
+    async def _cancel_unwanted(self, broker_order_id: str) -> None:
+        try:
+            await self._broker.cancel(broker_order_id)
+        except (BrokerRefused, BrokerNotFound) as error:
+            log.warning("unwanted_order_not_cancelled", broker_order_id=broker_order_id, reason=str(error))
+        except BrokerError:
+            return  # tried again
+        self._ledger.unwanted.discard(broker_order_id)
 
     def _done(self, command: Command, outcome: str, text: str) -> None:
         self._asked.add(command.id)

@@ -37,6 +37,13 @@ class Ledger:
         self.catch_up = asyncio.Event()
         self.moved = asyncio.Event()
         self.fills_booked = 0
+        self.needs_full = False
+        self.unwanted: set[str] = set()  # alive at the broker, given up here: to be cancelled
+
+    def ask_for_all(self) -> None:
+        """Something was lost that only a full reconciliation can find."""
+        self.needs_full = True
+        self.catch_up.set()
 
     async def update(self, update: OrderUpdate) -> None:
         """One message of the stream: its fill first, then what it says of the order."""
@@ -105,13 +112,13 @@ class Ledger:
         if changes:
             self._journal.record(changes)
         after = self._book.orders[order.id]
-        if after.id in self._book.awaiting_fills or was_lost:
+        if after.id in self._book.awaiting_fills:
             self.catch_up.set()
+        if was_lost:
+            log.error("order_appeared_after_all", order_id=str(order.id), broker_order_id=seen.broker_order_id)
+            self.unwanted.add(seen.broker_order_id)
 
     async def _fill(self, order: Order, seen: BrokerFill) -> None:
-        begins = seen.cum_qty - seen.qty
-        if begins > order.filled_qty:
-            self.catch_up.set()  # one before it is missing; this one is booked all the same
         try:
             changes = self._book.fill(order, seen)
         except LateEntry as late:

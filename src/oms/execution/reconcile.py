@@ -16,10 +16,11 @@ from oms.domain.positions import Adjustment, AdjustmentKind
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, FeeActivity
 from oms.domain.values import ZERO, AssetClass
 from oms.execution.book import Book
+from oms.execution.budget import RequestBudget
 from oms.execution.journal import Journal
 from oms.execution.ledger import Ledger
 from oms.execution.market_time import NEW_YORK, MarketTime
-from oms.ports import AccountRecord, Broker, Changes, Ids, Store
+from oms.ports import AccountRecord, Broker, Changes, Ids, Purpose, Store
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,8 @@ OVERLAP = timedelta(minutes=10)
 FEES_POSTED_WITHIN = timedelta(days=1)
 ADOPTION_TRIES = 10
 LOOKED_UP_MAX = 10  # orders asked one by one in a pass: more are proven by listings
+ASKED_SINGLY_MAX = 5
+KEPT_REQUESTS = 10  # of the reconciliation's share, for the clock and the next full pass
 SETTLES_IN = timedelta(seconds=2)  # a listing may be older than an order just sent
 
 
@@ -51,6 +54,7 @@ class Reconciler:
         ledger: Ledger,
         store: Store,
         time: MarketTime,
+        budget: RequestBudget,
         ids: Ids,
     ) -> None:
         self._account_id = account.id
@@ -62,6 +66,7 @@ class Reconciler:
         self._ledger = ledger
         self._store = store
         self._time = time
+        self._budget = budget
         self._ids = ids
         self._one_at_a_time = asyncio.Lock()
         self.findings = Findings()
@@ -72,11 +77,12 @@ class Reconciler:
             await self._full()
 
     async def _full(self) -> None:
+        self._time.learn(await self._broker.clock())
         begun = self._time.now()
         if self._watermark is None:
             await self._adopt()
         assert self._watermark is not None  # noqa: S101 — adopting sets it
-        since = self._watermark - OVERLAP
+        since = min(self._watermark, begun) - OVERLAP
         seen = {order.broker_order_id: order for order in await self._broker.orders_since(since)}
         seen |= {order.broker_order_id: order for order in await self._broker.open_orders()}
         for order in seen.values():
@@ -84,7 +90,7 @@ class Reconciler:
         await self._look_up_unseen(set(seen), limit=None)
         for fill in await self._broker.fills_since(since):
             await self._ledger.fill(fill)
-        await self._complete_fills()
+        await self.complete_fills()
         await self._true_up_fees(await self._broker.fees_since(since - FEES_POSTED_WITHIN), since - FEES_POSTED_WITHIN)
         await self._compare_positions()
         await self.refresh_account()
@@ -94,11 +100,12 @@ class Reconciler:
 
     async def light(self) -> None:
         """Open orders only: finds ends and fills that the stream did not tell. Raises BrokerError."""
+        spare = self._budget.available(Purpose.RECONCILE) - KEPT_REQUESTS
         seen = await self._broker.open_orders()
         for order in seen:
             await self._ledger.observe(order)
-        await self._look_up_unseen({order.broker_order_id for order in seen}, limit=LOOKED_UP_MAX)
-        await self._complete_fills()
+        await self._look_up_unseen({order.broker_order_id for order in seen}, limit=max(min(LOOKED_UP_MAX, spare), 0))
+        await self.complete_fills()
 
     async def refresh_account(self) -> None:
         """Cash and equity as the broker counts them."""
@@ -163,9 +170,12 @@ class Reconciler:
             except BrokerNotFound:
                 log.error("order_gone", order_id=str(order.id), alpaca_id=order.alpaca_id)
 
-    async def _complete_fills(self) -> None:
-        """Orders whose status names more than is booked: ask for their executions."""
-        for order_id in list(self._book.awaiting_fills):
+    async def complete_fills(self) -> None:
+        """Orders whose status names more than is booked: ask for their executions, one by one or all at once."""
+        if len(self._book.awaiting_fills) > ASKED_SINGLY_MAX and self._watermark is not None:
+            for fill in await self._broker.fills_since(self._watermark - OVERLAP):
+                await self._ledger.fill(fill)
+        for order_id in list(self._book.awaiting_fills)[:ASKED_SINGLY_MAX]:
             order = self._book.orders[order_id]
             if order.alpaca_id is not None:
                 for fill in await self._broker.fills_of(order.alpaca_id):

@@ -62,12 +62,23 @@ class Sender:
         self._fresh_for_s = fresh_for_s
         self._may_send = may_send
         self._asking: set[UUID] = set()
+        self._sending: set[UUID] = set()
+        self._unknown_at: list[float] = []
         self.unauthorized: BrokerUnauthorized | None = None
-        self.unknown_outcomes = 0
 
     async def send(self, approved: ApprovedOrder) -> None:
         """Send an order whose intent is committed, and follow it until its fate is known."""
         order = self._book.orders[approved.order.id]
+        self._sending.add(order.id)
+        try:
+            if await self._sent(order, approved):
+                return
+        finally:
+            self._sending.discard(order.id)
+        await self.resolve(order.id)
+
+    async def _sent(self, order: Order, approved: ApprovedOrder) -> bool:
+        """Whether the answer settled it; else it must be looked up."""
         ticket = Ticket(
             order.client_order_id, order.symbol, order.side, approved.qty, order.type, order.time_in_force,
             order.limit_price,
@@ -76,31 +87,44 @@ class Sender:
         while True:
             try:
                 await self._ledger.observe(await self._broker.submit(ticket))
-                return
+                return True
             except BrokerBusy:
                 attempt += 1  # 429 says that nothing was executed: the budget makes the next try wait
             except BrokerDuplicateId:
-                break
+                return False
             except BrokerUnauthorized as error:
                 self.unauthorized = error
                 self._refuse(order.id, error)
-                return
+                return True
             except BrokerRefused as error:
                 self._refuse(order.id, error)
-                return
+                return True
             except BrokerUnknown as error:
                 self._unknown(order.id, str(error))
-                break
+                return False
             if not self._is_fresh(order):
                 text = "The broker was too busy to take it before the signal was stale; it was not executed"
                 self._end_refused(order.id, "SIGNAL_STALE", text)
-                return
+                return True
             await asyncio.sleep(self._pause_s(attempt))
-        await self.resolve(order.id)
+
+    def unknown_within(self, seconds: float) -> int:
+        """How many outcomes became unknown lately."""
+        since = self._clock.monotonic() - seconds
+        self._unknown_at = [at for at in self._unknown_at if at >= since]
+        return len(self._unknown_at)
+
+    def forget_unknown(self) -> None:
+        """The broker answers again: count anew."""
+        self._unknown_at.clear()
 
     async def resolve(self, order_id: UUID) -> None:
-        """Ask until the broker shows the order or it is proven absent. One asker at a time for an order."""
-        if order_id in self._asking:
+        """Ask until the broker shows the order or it is proven absent.
+
+        One asker at a time for an order, and none while it is being sent: a refusal of that request would prove nothing
+        once a second one is on its way.
+        """
+        if order_id in self._asking or order_id in self._sending:
             return
         self._asking.add(order_id)
         try:
@@ -174,7 +198,7 @@ class Sender:
 
     def _unknown(self, order_id: UUID, reason: str) -> None:
         order = self._book.orders[order_id]
-        self.unknown_outcomes += 1
+        self._unknown_at.append(self._clock.monotonic())
         log.warning("outcome_unknown", order_id=str(order_id), reason=reason)
         if order.alpaca_id is None:
             self._journal.record(self._book.mark_unknown(order, reason))

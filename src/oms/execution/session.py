@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from oms.domain.errors import BrokerError, BrokerUnauthorized, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerError, BrokerUnauthorized, BrokerUnknown
 from oms.domain.instruments import Instrument, Symbols
 from oms.domain.orders import Order
 from oms.domain.positions import Position
@@ -35,7 +35,10 @@ LEASE_TTL_S = 5.0
 LIGHT_EVERY_S = 5.0
 POLL_EVERY_S = 2.0  # in place of a lost stream
 FULL_EVERY_S = 60.0
+ASKED_FULL_EVERY_S = 5.0
+CATCH_UP_EVERY_S = 1.0
 ACCOUNT_EVERY_S = 5.0  # after fills
+BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
 BACKOFF_S = (0.25, 30.0)
 DRAIN_S = 5.0
 
@@ -84,7 +87,7 @@ class Session:
             outside.budget, clock, working.configs, self._may_send,
         )  # fmt: skip
         self.reconciler = Reconciler(
-            working.account, broker, self.book, self.journal, self.ledger, store, self.time, outside.ids
+            working.account, broker, self.book, self.journal, self.ledger, store, self.time, outside.budget, outside.ids
         )
         self.commands = Commands(
             self._account_id, store, broker, self.book, self.journal, self.ledger, self.dispatcher, clock
@@ -122,7 +125,7 @@ class Session:
             asyncio.ensure_future(work)
             for work in (
                 self.journal.run(), self._keep_lease(), self._follow_broker(), self._reconcile(), self.dispatcher.run(),
-                self._carry_out(), self._keep_time(), self._watch_keys(), self._choose_prices(), *companions,
+                self._carry_out(), self._keep_time(), self._watch_sending(), self._choose_prices(), *companions,
             )
         ]  # fmt: skip
         stopping = asyncio.ensure_future(_set(stop))
@@ -189,7 +192,7 @@ class Session:
             self.stream_since = self._outside.clock.monotonic()
             for order in self.book.open_orders():
                 if order.alpaca_id is None:
-                    self.dispatcher.resolve(order)
+                    self.dispatcher.resolve(order)  # a former process sent it and did not hear the answer
             self._set(EngineStatus.RUNNING)
             self.wake()
             while True:
@@ -198,7 +201,7 @@ class Session:
                     raise update
                 if isinstance(update, UnreadableUpdate):
                     log.error("unreadable_update", reason=update.reason, text=update.text[:500])
-                    self.ledger.catch_up.set()
+                    self.ledger.ask_for_all()
                 else:
                     await self.ledger.update(update)
         finally:
@@ -216,7 +219,7 @@ class Session:
 
     async def _reconcile(self) -> None:
         """Light while orders are open, full once a minute or when something asks for it; polling without a stream."""
-        last_full = last_light = last_account = self._outside.clock.monotonic()
+        last_full = last_light = last_account = last_catch_up = self._outside.clock.monotonic()
         fills_at_account = 0
         while True:
             await asyncio.sleep(0.5)
@@ -224,13 +227,19 @@ class Session:
             streaming = self.status is EngineStatus.RUNNING
             if not streaming and self.fulls == 0:
                 continue  # the first full pass belongs to the stream's connect
-            asked = self.ledger.catch_up.is_set()
+            full_after = ASKED_FULL_EVERY_S if self.ledger.needs_full else FULL_EVERY_S
             try:
-                if streaming and (asked or now - last_full >= FULL_EVERY_S):
-                    self.ledger.catch_up.clear()
+                if streaming and now - last_full >= full_after:
+                    self.ledger.needs_full = False
                     last_full = last_light = now
                     await self.reconciler.full()
                     self.fulls += 1
+                elif self.ledger.catch_up.is_set() and now - last_catch_up >= CATCH_UP_EVERY_S:
+                    self.ledger.catch_up.clear()
+                    last_catch_up = now
+                    await self.reconciler.complete_fills()
+                    if self.book.awaiting_fills:
+                        self.ledger.catch_up.set()
                 elif now - last_light >= (LIGHT_EVERY_S if streaming else POLL_EVERY_S):
                     last_light = now
                     if self.book.open_orders() or not streaming:
@@ -243,12 +252,15 @@ class Session:
                 self._broker_answers()
             except BrokerUnauthorized:
                 raise
+            except BrokerBusy as error:
+                log.info("reconciliation_waits", reason=str(error))
             except BrokerError as error:
                 self._broker_is_away(error)
 
     def _broker_answers(self) -> None:
         self.rest_error = ""
-        if self.status is EngineStatus.RECONNECTING:
+        if self.status in {EngineStatus.RECONNECTING, EngineStatus.CANCEL_ONLY}:
+            self.sender.forget_unknown()
             self._set(EngineStatus.RUNNING if self.stream_since is not None else EngineStatus.CANCEL_ONLY)
             self.wake()
 
@@ -264,10 +276,11 @@ class Session:
             await asyncio.sleep(0.25)
 
     async def _keep_time(self) -> None:
-        """Ask the broker's clock at its next change, and once a minute for the offset."""
+        """Ask the broker's clock at its next change; each full reconciliation asks it too."""
         while True:
             try:
-                self.time.learn(await self._outside.broker.clock())
+                if self.fulls and self.time.market is None:
+                    self.time.learn(await self._outside.broker.clock())
                 pause = min(max(self.time.seconds_to_change(), 0.5), FULL_EVERY_S)
             except BrokerUnauthorized:
                 raise
@@ -275,12 +288,15 @@ class Session:
                 pause = POLL_EVERY_S
             await asyncio.sleep(pause)
 
-    async def _watch_keys(self) -> None:
-        """Keys that are refused while sending end the session."""
+    async def _watch_sending(self) -> None:
+        """Refused keys end the session; many unknown outcomes stop sending until a question is answered."""
         while True:
             await asyncio.sleep(0.5)
             if self.sender.unauthorized is not None:
                 raise self.sender.unauthorized
+            if self.status is EngineStatus.RUNNING and self.sender.unknown_within(BREAKER[1]) >= BREAKER[0]:
+                log.error("sending_stopped", reason=f"{BREAKER[0]} unknown outcomes within {BREAKER[1]:.0f} s")
+                self._set(EngineStatus.CANCEL_ONLY)
 
     async def _choose_prices(self) -> None:
         """Follow what matters most: open orders, positions, then what was traded last."""
