@@ -7,12 +7,14 @@ last ones may be lost when the power fails, never half of one.
 """
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -50,6 +52,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open or create `paperbroker.sqlite` in a folder. Raises sqlite3.Error or OSError."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder / "paperbroker.lock")
         path = folder / "paperbroker.sqlite"
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._writer.execute("pragma journal_mode = wal")
@@ -132,6 +135,7 @@ class Store:
         self._reader.close()
         self._writer.close()
         self._fill_log.close()
+        self._lock.close()
 
     def _highest(self, table: str) -> int:
         (highest,) = self._reader.execute(f"select coalesce(max(seq), 0) from {table}").fetchone()  # noqa: S608
@@ -185,6 +189,17 @@ class Store:
             raise
         if fills:
             self._fill_log.append((seq, body) for seq, _, _, body in fills)
+
+
+def _lock(path: Path) -> BinaryIO:
+    """Keep a second broker off the folder for as long as this process lives. Raises OSError."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OSError("another paper broker is running on it") from None
+    return file
 
 
 class _FillLog:

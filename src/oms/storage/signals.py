@@ -91,8 +91,7 @@ class PostgresSignalStore:
         committing = False
         try:
             async with transaction(self._pool) as db:
-                known = await _known(db, account_id, signals) if look_up else {}
-                answers = await _stored(db, account_id, signals, known)
+                answers = await _accepted(db, account_id, signals, look_up=look_up)
                 committing = True
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ValueError):  # asyncpg could not even encode a value
@@ -104,7 +103,8 @@ class PostgresSignalStore:
             raise
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             raise _refused(error) from error
-        self._expect_known = bool(known)
+        if look_up:
+            self._expect_known = not all(answer.created for answer in answers)
         return answers
 
     async def record_error(self, account_id: UUID | None, source: str, payload: str, reason: str, code: str) -> None:
@@ -115,11 +115,12 @@ class PostgresSignalStore:
             )
 
 
-async def _accepted(db: Connection, account_id: UUID, signals: Sequence[Arrival]) -> list[Acceptance]:
+async def _accepted(db: Connection, account_id: UUID, signals: Sequence[Arrival], *, look_up: bool) -> list[Acceptance]:
+    """Store what is new. Without `look_up` an identity that is taken raises UniqueViolationError."""
     account = await db.fetchrow(_LOCK, account_id)
     if account is None:
         raise LookupError(f"account {account_id} is not stored")
-    known = await _known(db, account_id, [signal.signal_id for _, signal, _ in signals])
+    known = await _known(db, account_id, [signal.signal_id for _, signal, _ in signals]) if look_up else {}
     fresh: dict[str, Arrival] = {}
     for arrival in signals:
         if arrival[1].signal_id not in known:

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
-import asyncpg
 import pytest
 
 from oms.api.app import Dependencies, create_app
@@ -71,7 +70,10 @@ class Running:
         import json
 
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        sent = {
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         return await self.request("POST", SIGNAL + query, data=data, headers=sent)
 
     async def sql(self, statement: str, *values: Any) -> list[Any]:
@@ -123,7 +125,7 @@ async def fill_database(pool: Pool) -> UUID:
     await pool.execute("insert into account_keys values ($1, $2, now())", KEY, account_id)
     await pool.execute(
         "insert into engines values ($1, $2, 'running', $3, now())",
-        KEY, account_id, '{"broker": {"ok": true, "error": ""}, "stream": {"connected": true}, "budget": {"left": 199.5}}',
+        KEY, account_id, '{"broker": {"ok": true}, "stream": {"connected": true}, "budget": {"left": 199.5}}',
     )  # fmt: skip
     await pool.executemany(
         "insert into instruments (symbol, asset_class, broker_asset_id) values ($1, $2, $3)",
@@ -145,7 +147,11 @@ async def serve_api() -> AsyncIterator[ServeApi]:
             account_id = await fill_database(pool) if fill else uuid4()
             clock = WallClock()
             intake = Intake(
-                store or PostgresSignalStore(pool), bus or NoBus(), clock, uuid4, doubtful=(CommitUnanswered,)  # type: ignore[arg-type]
+                store or PostgresSignalStore(pool),
+                bus or NoBus(),
+                clock,
+                uuid4,
+                doubtful=(CommitUnanswered,),  # type: ignore[arg-type]
             )
             given.setdefault("key_hash", KEY)
             app = create_app(Dependencies(Queries(pool), intake, clock, uuid4, **given))
@@ -153,9 +159,7 @@ async def serve_api() -> AsyncIterator[ServeApi]:
             stop = asyncio.Event()
             committing = asyncio.create_task(intake.run())
             serving = asyncio.create_task(run_server(app, "127.0.0.1", 0, stop=stop, started=port.set_result))
-            http = await stack.enter_async_context(
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300))
-            )
+            http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300)))
 
             async def end() -> None:
                 await http.close()

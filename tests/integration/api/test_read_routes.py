@@ -94,8 +94,8 @@ async def test_one_order_has_its_events_and_fills(api: Any) -> None:
     (order_id,) = await many(api, 1)
     await api.becomes(order_id, "filled", filled_qty=Decimal(10), filled_price=Decimal("190.100000000000"))
     await api.sql(
-        "insert into fills (id, account_id, order_id, broker_order_id, symbol, side, qty, price, cum_qty, transacted_at)"
-        " values ($1, $2, $3, 'b', 'AAPL', 'buy', 10, 190.10, 10, now())",
+        "insert into fills (id, account_id, order_id, broker_order_id, symbol, side, qty, price, cum_qty,"
+        " transacted_at) values ($1, $2, $3, 'b', 'AAPL', 'buy', 10, 190.10, 10, now())",
         uuid4(), api.account_id, order_id,
     )  # fmt: skip
     answer = await api.get(f"{ORDERS}/{order_id}")
@@ -179,7 +179,7 @@ async def test_a_cancel_is_left_for_the_engine_and_answered_when_taken_up(api: A
     (order_id,) = await many(api, 1)
 
     async def engine(outcome: str, status: str) -> None:
-        while not (rows := await api.sql("select id, order_id from commands where done_at is null")):
+        while not (rows := await api.sql("select id, order_id from commands where done_at is null")):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert str(rows[0]["order_id"]) == order_id
         await api.becomes(order_id, status)

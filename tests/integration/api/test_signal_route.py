@@ -143,7 +143,7 @@ async def test_waiting_answers_when_the_order_is_decided_or_the_time_is_over(api
     assert (over.status, over.body["order"]["status"], over.body["ahead"]) == (202, "pending", 0)
 
     waiting = [asyncio.create_task(api.post({**GOOD, "signal_id": f"w{one}"}, "?wait=10")) for one in range(20)]
-    while len(rows := await api.sql("select id from orders where signal_id like 'w%'")) < 20:
+    while len(rows := await api.sql("select id from orders where signal_id like 'w%'")) < 20:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     started = time.monotonic()
     for row in rows:
@@ -164,7 +164,7 @@ async def test_those_before_it_are_counted(api: Any) -> None:
 
 async def test_only_json_is_taken(api: Any) -> None:
     for kind, status in [("application/json; charset=utf-8", 202), ("text/plain", 415)]:
-        answer = await api.post(GOOD, **{"Content_Type": kind})
+        answer = await api.post(GOOD, Content_Type=kind)
         assert answer.status == status
     answer = await api.get("/api/v1/trading/signal")
     assert (answer.status, answer.headers["Allow"], answer.body["code"]) == (405, "POST", "method_not_allowed")

@@ -233,7 +233,7 @@ async def test_after_a_restart_open_orders_go_on_and_holds_stand(house: House, t
     resting = house.send("AAPL", "buy", 10, limit_price="100", client_order_id="mine")
     fresh = house.send("BTC/USD", "sell", "0.1")
     before = house.account.figures(house.prices)
-    await house.store.settled()
+    await house.store.close()
     again = House(tmp_path)
     again.quote("AAPL", "229.99", "230.00")
     again.quote("BTC/USD", "80000", "80010")

@@ -1,0 +1,110 @@
+"""Recorded prices: a small tape made here, and the real day where it is there."""
+
+import asyncio
+import gzip
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+REAL_DAY = Path(__file__).parents[4] / "shared" / "data" / "tape-2013-10-07.parquet"
+HEADER = "ts,symbol,kind,bid,bid_size,ask,ask_size,price,size,exchange"
+ROWS = (
+    "2013-10-07T14:00:00.000Z,IBM,q,180.0100,300,180.0300,100,,,",
+    "2013-10-07T14:00:00.000Z,IBM,t,,,,,180.0200,100,P",
+    "2013-10-07T14:00:01.000Z,XYZ,q,9.9900,300,10.0100,100,,,",
+    "2013-10-07T14:00:01.500Z,IBM,q,181.0000,300,181.0200,100,,,",
+    "2013-10-07T14:01:00.000Z,IBM,q,182.0000,300,182.0200,100,,,",
+)
+
+
+@pytest.fixture(params=["csv", "csv.gz", "parquet"])
+def tape(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    text = "\n".join((HEADER, *ROWS)) + "\n"
+    path = tmp_path / f"tape.{request.param}"
+    if request.param == "csv":
+        path.write_text(text)
+    elif request.param == "csv.gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        types = {"ts": pa.timestamp("us", tz="UTC"), **dict.fromkeys(("bid", "ask", "price"), pa.decimal128(12, 4))}
+        (tmp_path / "plain.csv").write_text(text)
+        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(tmp_path / "plain.csv", convert_options=options), path)
+    return path
+
+
+async def quote_after(client: Any, symbol: str, bid: float) -> dict[str, Any]:
+    for _ in range(200):
+        quotes = (await client.get("/v2/stocks/quotes/latest", symbols=symbol))["quotes"]
+        if symbol in quotes and quotes[symbol]["bp"] == bid:
+            return quotes[symbol]
+        await asyncio.sleep(0.02)
+    raise AssertionError(quotes)
+
+
+async def test_clock_and_quotes_are_the_tapes(start_broker: Any, client_of: Any, tape: Path) -> None:
+    broker = start_broker("--tape", str(tape), "--requests-per-minute", "0")
+    async with client_of(broker.url) as client:
+        assert (await client.get("/v2/clock"))["timestamp"].startswith("2013-10-07T10:00:0")
+        quote = await quote_after(client, "IBM", 181)
+        assert quote["t"] == "2013-10-07T14:00:01.5Z"
+        assert quote["ap"] == 181.02
+        _, order = await client.order("IBM", qty=1)
+        status, waiting = await client.order("AAPL", qty=1)
+        assert (status, waiting["status"]) == (200, "pending_new")
+        await asyncio.sleep(0.2)
+        assert (await client.get(f"/v2/orders/{order['id']}"))["filled_avg_price"] == "181.02"
+        assert (await client.get(f"/v2/orders/{waiting['id']}"))["status"] == "new"
+        assert (await client.get("/v2/assets/XYZ"))["symbol"] == "XYZ"
+
+
+async def test_speed_makes_it_pass_faster_and_now_starts_it_later(
+    start_broker: Any, client_of: Any, tape: Path
+) -> None:
+    broker = start_broker("--tape", str(tape), "--speed", "50", "--now", "2013-10-07T14:00:01.2Z")
+    async with client_of(broker.url) as client:
+        first = (await client.get("/v2/stocks/quotes/latest", symbols="IBM,XYZ"))["quotes"]
+        assert first["XYZ"]["bp"] == 9.99  # the last before the start stands
+        await quote_after(client, "IBM", 182)
+        assert (await client.get("/v2/clock"))["timestamp"] > "2013-10-07T10:01"
+
+
+async def test_rebase_gives_events_and_clock_the_time_they_are_sent_at(
+    start_broker: Any, client_of: Any, tape: Path
+) -> None:
+    broker = start_broker("--tape", str(tape), "--rebase", "--requests-per-minute", "0")
+    async with client_of(broker.url) as client:
+        quote = await quote_after(client, "IBM", 181)
+        clock = datetime.fromisoformat((await client.get("/v2/clock"))["timestamp"])
+        now = datetime.now(clock.tzinfo)
+        assert abs(clock - now) < timedelta(seconds=1)
+        assert abs(datetime.fromisoformat(quote["t"]) - now) < timedelta(seconds=2)
+
+
+@pytest.mark.skipif(not REAL_DAY.exists(), reason=f"the real day is not there ({REAL_DAY})")
+async def test_the_real_day_streams_in_order_at_a_hundred_times_its_speed(start_broker: Any, client_of: Any) -> None:
+    broker = start_broker("--tape", str(REAL_DAY), "--now", "2013-10-07T13:30:00Z", "--speed", "100")
+    assert broker.ready_seconds < 5
+    async with aiohttp.ClientSession() as session:
+        stream = await session.ws_connect(f"{broker.ws_url}/v2/sip")
+        await stream.receive()
+        await stream.send_json({"action": "auth", "key": "mock", "secret": "x"})
+        await stream.receive()
+        await stream.send_json({"action": "subscribe", "quotes": ["*"], "trades": ["*"]})
+        await stream.receive()
+        times: list[datetime] = []
+        seen: set[tuple[str, str]] = set()
+        async with asyncio.timeout(20):
+            while len(times) < 5000 or len(seen) < 7:
+                for message in await stream.receive_json():
+                    times.append(datetime.fromisoformat(message["t"]))
+                    seen.add((message["T"], message["S"]))
+        assert times == sorted(times)
+        assert ("q", "SPY") not in seen
