@@ -37,7 +37,7 @@ from oms.signals.redis_intake import RedisIntake
 from oms.storage.database import open_pool
 from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
-from oms.storage.signals import PostgresSignalStore
+from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 from oms.system import SystemClock, log_to_stderr, new_id
 
 log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ async def _engine(settings: Settings) -> None:
     book = PriceBook(clock)
     feed = Feed(data, book, clock, _own(random), sink=writer)
     prices = EnginePrices(book, feed)
-    intake = Intake(signal_store, bus, clock, new_id)
+    intake = Intake(signal_store, bus, clock, new_id, doubtful=(CommitUnanswered,))
     valuing: list[Revaluation] = []
     listening: list[RedisIntake] = []
 
@@ -141,7 +141,7 @@ async def _api(settings: Settings) -> None:
     database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
     pool = await open_pool(database_url, size=8, name="oms api", eager=False)
     bus, clock = RedisBus(redis_url), SystemClock()
-    intake = Intake(PostgresSignalStore(pool), bus, clock, new_id)
+    intake = Intake(PostgresSignalStore(pool), bus, clock, new_id, doubtful=(CommitUnanswered,))
     app = create_app(
         Dependencies(
             queries=Queries(pool),

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from uuid import UUID
 
 from oms.domain.events import EventKind, OrderEvent
@@ -320,8 +320,9 @@ class Book:
         if order.asset_class is not AssetClass.CRYPTO or not order.fee_rate:
             return None
         bought = order.side is Side.BUY
-        coin = (fill.qty * order.fee_rate).quantize(FEE_STEP) if bought else ZERO
-        cash = ZERO if bought else (fill.qty * fill.price * order.fee_rate).quantize(FEE_STEP)
+        fee = fill.qty * order.fee_rate * (1 if bought else fill.price)
+        fee = fee.quantize(FEE_STEP, ROUND_UP)  # Alpaca does not say how it rounds; the posted fee corrects it
+        coin, cash = (fee, ZERO) if bought else (ZERO, fee)
         if not coin and not cash:
             return None
         return Adjustment(

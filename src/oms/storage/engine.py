@@ -92,6 +92,7 @@ where account_id = $1 and symbol = $2 and kind in ('fee', 'fee_true_up')
 _REPORT = """
 insert into engines values ($1, $2, $3, $4, $5)
 on conflict (key_hash) do update set account_id = $2, status = $3, detail = $4, heartbeat_at = $5
+where $3 <> 'standby' or engines.status = 'standby' or engines.heartbeat_at < $5 - interval '5 s'
 """
 
 
@@ -244,7 +245,7 @@ class PostgresStore:
         return (as_decimal(row["qty"]), as_decimal(row["cash"])) if row else (Decimal(0), Decimal(0))
 
     async def report(self, key_hash: str, account_id: UUID | None, status: str, detail: Row, now: datetime) -> None:
-        """The engine's state, for health."""
+        """The engine's state, for health. A standby does not speak while the account's engine does."""
         async with connection(self._pool) as db:
             await db.execute(_REPORT, key_hash, account_id, status, to_json(detail), now)
 

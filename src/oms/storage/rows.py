@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import fields
 from decimal import Decimal
@@ -34,7 +35,7 @@ def order_of(row: Row) -> Order:
         type=OrderType(row["type"]),
         time_in_force=TimeInForce(row["time_in_force"]),
         status=OrderStatus(row["status"]),
-        checks=msgspec.json.decode(row["checks"]),
+        checks=json.loads(row["checks"], parse_float=Decimal),
     )
     return Order(**values)
 
