@@ -60,10 +60,17 @@ async def banner(settings: Settings) -> str:
 
 
 def _first_order(settings: Settings, url: str) -> str:
+    """A curl that fills as it is pasted. The mock account's stocks trade at any time, and its coins exceed the position
+    limit already; elsewhere crypto is what always trades. The address is quoted: zsh takes a ? for a pattern."""
     token = '    -H "Authorization: Bearer $OMS_API_TOKEN" \\\n' if settings.api_token else ""
-    order = '{"symbol": "BTCUSDT", "side": "buy", "qty": 0.01, "reason": "first order"}'
+    if settings.is_mock:
+        title = "A first order:"
+        order = '{"symbol": "AAPL", "side": "buy", "qty": 10, "reason": "Technical breakout"}'
+    else:
+        title = "A first order (crypto trades at any time):"
+        order = '{"symbol": "BTCUSDT", "side": "buy", "qty": 0.01, "reason": "first order"}'
     return (
-        "  A first order (crypto trades at any time):\n\n"
+        f"  {title}\n\n"
         f"  curl -X POST '{url}/api/v1/trading/signal?wait=5' \\\n{token}"
         "    -H 'Content-Type: application/json' \\\n"
         f"    -d '{order}'"

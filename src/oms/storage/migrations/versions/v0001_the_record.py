@@ -177,7 +177,7 @@ comment on column orders.attempted_at is 'The intent to send, committed before t
 comment on column orders.baseline_qty is 'Filled before an external order was taken in: in the adopted position.';
 
 create table order_events (
-    account_id uuid not null references accounts,
+    account_id uuid not null,
     seq bigint not null,
     order_id uuid not null references orders,
     kind text not null,
