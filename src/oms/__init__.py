@@ -4,7 +4,7 @@ Read it as the way of a signal:
 
 domain      what is true whatever is outside: values, instruments, signals, orders and their transition table, fills,
             positions, prices, events, what a broker reports, errors
-signals     intake: reads and understands a signal, stores it by group commit, publishes it; the Redis channel and stream
+signals     intake: reads a signal, stores it by group commit, publishes it; the Redis channel and stream
 risk        one pure function a control, and the gate that makes the only kind of order that may be sent
 execution   the engine, only writer of order state:
               engine       its life: account, lease, one session after another
@@ -26,6 +26,7 @@ up          `oms up`: starts all parts, keeps them alive, stops them
 
 ports       the few openings to the outside
 group_commit  whatever arrives during a commit goes into the next one
+waiting     for an event, no longer than so long
 settings    what environment, `.env` and flags say
 system      the real clock and randomness, the log
 bootstrap   wires everything, once, for each process

@@ -39,6 +39,7 @@ from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 from oms.system import SystemClock, log_to_stderr, new_id
+from oms.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -233,10 +234,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -
             return await attempt()
         except StoreUnavailable as error:
             log.warning("waiting", reason=str(error))
-        try:
-            await asyncio.wait_for(stop.wait(), 2.0)
-        except TimeoutError:
-            continue
+        await happens(stop, 2.0)
     return None
 
 

@@ -68,7 +68,7 @@ class Settings:
     def _paperbroker(self) -> str:
         if self.paperbroker_url is None:
             raise ConfigurationError(
-                f"The key {self.alpaca_api_key!r} belongs to the paper broker, and no PAPERBROKER_URL says where it is. "
+                f"The key {self.alpaca_api_key!r} belongs to the paper broker; no PAPERBROKER_URL says where it is. "
                 "Start `oms up`, which brings its own, or `paperbroker` and set PAPERBROKER_URL=http://127.0.0.1:8100."
             )
         return self.paperbroker_url

@@ -123,7 +123,7 @@ def problem_of(error: Exception) -> Problem:
             )
             return Problem("outcome_unknown", f"PostgreSQL was lost while it stored the signal. {how}", extra=extra)
         case StoreUnavailable():
-            log.warning("PostgreSQL does not answer: %s", error)
+            log.warning("%s", error)
             return Problem("store_unavailable", "PostgreSQL does not answer; nothing was stored. Try again.")
         case AccountUnknown():
             return Problem("account_unknown", str(error))

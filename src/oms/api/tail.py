@@ -10,6 +10,7 @@ from uuid import UUID
 
 from oms.domain.errors import StoreUnavailable
 from oms.storage.queries import Queries
+from oms.waiting import happens
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,7 @@ class Watch:
         """Wait for the next event; False after the time, or when the API is stopping."""
         if self._tail.stopping or timeout_s <= 0:
             return False
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._happened.wait()
-        except TimeoutError:
+        if not await happens(self._happened, timeout_s):
             return False
         self._happened.clear()
         return not self._tail.stopping

@@ -136,8 +136,9 @@ class Server(ABC):
         deadline = time.monotonic() + self.ready_s
         while process.exit_code is None:
             try:
-                if await asyncio.wait_for(self.is_ready(), 2.0):
-                    return
+                async with asyncio.timeout(2.0):  # not wait_for: before Python 3.12 it may swallow a cancellation
+                    if await self.is_ready():
+                        return
             except (OSError, EOFError, TimeoutError):
                 pass  # not listening yet
             if time.monotonic() > deadline:

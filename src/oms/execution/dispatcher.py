@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from decimal import Decimal
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from oms.ports import Broker, Changes, Clock, Configs, Prices, Purpose, Store
 from oms.risk.controls import RiskView, Verdict, is_reducing, judged_age
 from oms.risk.gate import ApprovedOrder, RefusedOrder, check
 from oms.risk.limits import Limits, Mode
+from oms.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -80,8 +80,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Dispatch until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), SWEEP_S)
+            await happens(self.wake, SWEEP_S)
             self.wake.clear()
             await self._read()
             await self._dispatch()

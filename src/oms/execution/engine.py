@@ -20,6 +20,7 @@ from oms.domain.errors import (
 from oms.execution.session import LEASE_TTL_S, Outside, Session
 from oms.execution.status import EngineStatus
 from oms.ports import Row
+from oms.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,7 @@ class Engine:
             if pause is None:
                 low, high = BACKOFF_S
                 pause = low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
-            await _sleep(pause, stop)
+            await happens(stop, pause)
 
     async def _once(self, stop: asyncio.Event) -> float | None:
         """One session, or the reason why there is none; how long to wait before the next (None: back off)."""
@@ -163,7 +164,7 @@ class Engine:
             if self.status is not EngineStatus.STANDBY:
                 log.info("standby: another engine has the account")
             self._set(EngineStatus.STANDBY)
-            await _sleep(STANDBY_PAUSE_S, stop)
+            await happens(stop, STANDBY_PAUSE_S)
         return None
 
     async def _refresh_instruments(self) -> None:
@@ -203,10 +204,7 @@ class Engine:
     async def _report(self) -> None:
         while True:
             await self._tell()
-            try:
-                await asyncio.wait_for(self._changed.wait(), REPORT_EVERY_S)
-            except TimeoutError:
-                continue
+            await happens(self._changed, REPORT_EVERY_S)
             self._changed.clear()
 
     async def _tell(self) -> None:
@@ -251,10 +249,3 @@ class Engine:
             "market_open": None if session.time.market is None else session.time.market.is_open,
         }
         return detail
-
-
-async def _sleep(seconds: float, stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

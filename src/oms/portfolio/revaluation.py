@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -17,6 +16,7 @@ from oms.domain.market import Price
 from oms.domain.positions import Position
 from oms.portfolio.valuation import revalued
 from oms.ports import LatestTicks, Prices, TickArchive, Valuation
+from oms.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,7 @@ class Revaluation:
             self._session.moved.clear()
             await self.once()
             await asyncio.sleep(AFTER_FILL_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._session.moved.wait(), EVERY_S - AFTER_FILL_S)
+            await happens(self._session.moved, EVERY_S - AFTER_FILL_S)
 
     async def once(self) -> int:
         """One pass; how many positions changed."""

@@ -113,7 +113,7 @@ def order_quantity(order: Order, qty: Decimal, view: RiskView) -> Check | None:
 def position_size(order: Order, qty: Decimal, view: RiskView) -> Check | None:
     """The guide's largest position value, open and in-flight orders included; orders that reduce pass."""
     limit = view.limits.position_usd
-    if limit.mode is Mode.OFF or is_reducing(order.side, qty, view):
+    if limit.mode is Mode.OFF or _lowers_risk(order, qty, view):
         return None
     price = _reference(order.side, view)
     if price is None:
@@ -134,7 +134,7 @@ def position_size(order: Order, qty: Decimal, view: RiskView) -> Check | None:
 
 def price_freshness(order: Order, qty: Decimal, view: RiskView) -> Check | None:
     """A limit that needs a price gets a fresh one, or the order does not increase risk."""
-    if view.limits.position_usd.mode is Mode.OFF or is_reducing(order.side, qty, view):
+    if view.limits.position_usd.mode is Mode.OFF or _lowers_risk(order, qty, view):
         return None
     if view.price is None or _reference(order.side, view) is None:
         return Check(
@@ -200,6 +200,12 @@ def pair(order: Order, qty: Decimal, view: RiskView) -> Check | None:
 CONTROLS = (
     tradable, pair, market_hours, signal_age, order_quantity, increments, holdings, price_freshness, position_size,
 )  # fmt: skip
+
+
+def _lowers_risk(order: Order, qty: Decimal, view: RiskView) -> bool:
+    """It reduces the position; a sale of crypto never does anything else: `holdings` refuses what would."""
+    is_crypto_sale = order.side is Side.SELL and view.instrument is not None and view.instrument.is_crypto
+    return is_crypto_sale or is_reducing(order.side, qty, view)
 
 
 def _judged(code: str, limit: Limit, value: Decimal, text: str) -> Check | None:

@@ -133,7 +133,7 @@ class RedisIntake:
     def _read(self, message: BusMessage, order_id: UUID) -> Signal | None:
         """The signal of a message; None for one of ours on the channel, which only wakes."""
         fields = read_object(message.payload)
-        if message.source == "channel" and "order_id" in fields:
+        if message.source == "channel" and "order_id" in fields and ("source" in fields or "command" in fields):
             return None
         fallback = f"stream:{message.entry_id}" if message.entry_id is not None else f"{message.source}:{order_id}"
         return signal_of(fields, self._symbols(), Origin(message.source, fallback))

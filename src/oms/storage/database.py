@@ -35,14 +35,18 @@ _AWAY = (
 async def open_pool(database_url: str, *, size: int, name: str, eager: bool = True) -> Pool:
     """Connect (when `eager`, else at the first use). Raises StoreUnavailable. `name` shows in pg_stat_activity."""
     async with _unavailable():
-        return await asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             database_url,
-            min_size=1 if eager else 0,
+            min_size=0,  # a floor of connections is kept up with a traceback in the log each time the server is away
             max_size=size,
             command_timeout=COMMAND_TIMEOUT_S,
             timeout=5,
             server_settings={"application_name": name, "timezone": "UTC", "jit": "off"},
         )
+        if eager:
+            async with pool.acquire(timeout=5):
+                pass
+        return pool
 
 
 @asynccontextmanager
