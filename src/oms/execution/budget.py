@@ -51,6 +51,10 @@ class RequestBudget:
         """Keep one request for the next `acquire` of this purpose, which then does not wait for the window."""
         self._promised[purpose] += 1
 
+    def forget_promises(self) -> None:
+        """Whoever was promised requests is gone."""
+        self._promised = dict.fromkeys(Purpose, 0)
+
     async def acquire(self, purpose: Purpose) -> None:
         """Return when one more request may be sent, and count it."""
         if self._promised[purpose]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from uuid import UUID
 
@@ -66,6 +66,7 @@ class Dispatcher:
         self._last_seq = 0
         self._asked: set[UUID] = set()
         self._being_priced: set[str] = set()
+        self._stale_looked_at = 0.0
         self._sending: set[asyncio.Task[None]] = set()
         self._pricing: set[asyncio.Task[None]] = set()
         self.waiting: dict[UUID, Order] = {}
@@ -114,19 +115,27 @@ class Dispatcher:
         log.info("limits_read", version=configs.version, **{key: str(value) for key, value in configs.values.items()})
 
     async def _dispatch(self) -> None:
-        if not self.waiting:
-            return
-        if not await self._market_is_known():
-            return
         changes = Changes()
+        self._refuse_stale(changes)
         approved: list[ApprovedOrder] = []
+        if self.waiting and self._may_send() and await self._market_is_known():
+            approved = self._gate(changes)
+        if changes:
+            await self._journal.record(changes)
+        for one in approved:
+            self._start(self._sender.send(one))
+
+    def _gate(self, changes: Changes) -> list[ApprovedOrder]:
+        """As many as may be sent now, in the order of acceptance. Nothing here waits: each sees those before it."""
         slots = min(self._budget.available(Purpose.SUBMIT), IN_FLIGHT_MAX - self.in_flight)
+        approved: list[ApprovedOrder] = []
+        unpriced: list[Order] = []
         for order in list(self.waiting.values()):
-            if not self._may_send() or len(approved) >= slots:
-                self._refuse_if_stale(changes, order)
-                continue
+            if len(approved) >= slots:
+                break
             view = self._view(order)
             if self._needs_price(order, view):
+                unpriced.append(order)
                 continue
             verdict = check(order, view)
             del self.waiting[order.id]
@@ -138,11 +147,8 @@ class Dispatcher:
                 changes.merge(self._book.approve(verdict, _fee_rate(verdict, view)))
                 self._budget.promise(Purpose.SUBMIT)
                 approved.append(verdict)
-        self._price_the_waiting()
-        if changes:
-            await self._journal.record(changes)
-        for one in approved:
-            self._start(self._sender.send(one))
+        self._ask_prices(unpriced)
+        return approved
 
     async def _market_is_known(self) -> bool:
         if self._time.market is None:
@@ -169,12 +175,17 @@ class Dispatcher:
             limits=self.limits,
         )
 
-    def _refuse_if_stale(self, changes: Changes, order: Order) -> None:
-        """What cannot be sent yet waits, but no longer than it is worth sending."""
-        age = judged_age(order, self._waited_s(order), self.limits)
-        if age is not None and age.verdict is Verdict.REFUSE:
-            del self.waiting[order.id]
-            changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
+    def _refuse_stale(self, changes: Changes) -> None:
+        """What cannot be sent yet waits, but no longer than it is worth sending. Looked at once a second."""
+        now = self._clock.monotonic()
+        if not self.waiting or now < self._stale_looked_at + SWEEP_S:
+            return
+        self._stale_looked_at = now
+        for order in list(self.waiting.values()):
+            age = judged_age(order, self._waited_s(order), self.limits)
+            if age is not None and age.verdict is Verdict.REFUSE:
+                del self.waiting[order.id]
+                changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
 
     def _waited_s(self, order: Order) -> Decimal:
         waited = self._clock.now() - order.created_at
@@ -191,15 +202,13 @@ class Dispatcher:
             return False
         return view.instrument.is_crypto or view.market.is_open
 
-    def _price_the_waiting(self) -> None:
+    def _ask_prices(self, unpriced: Sequence[Order]) -> None:
         """Ask once for all symbols that lack a fresh price."""
         asked: dict[str, Instrument] = {}
         orders: list[UUID] = []
-        for order in self.waiting.values():
+        for order in unpriced:
             instrument = self._book.symbols.get(order.symbol)
-            if instrument is None or not self._may_send() or not self._needs_price(order, self._view(order)):
-                continue
-            if order.symbol not in self._being_priced:
+            if instrument is not None and order.symbol not in self._being_priced:
                 asked[order.symbol] = instrument
                 orders.append(order.id)
         if asked:

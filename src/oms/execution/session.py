@@ -140,6 +140,7 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.dispatcher.drain(0)
+            self._outside.budget.forget_promises()
 
     def value(self, valuations: Sequence[Valuation], symbols: Mapping[UUID, str]) -> None:
         """Remember prices in memory after they were written."""

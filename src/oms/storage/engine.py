@@ -212,8 +212,8 @@ class PostgresStore:
             )
 
     async def commit(self, account_id: UUID, epoch: int, changes: Changes) -> None:
-        """Store all of it in one transaction, under the lease."""
-        async with transaction(self._pool) as db:
+        """Store all of it in one statement, which is a transaction of its own, under the lease."""
+        async with connection(self._pool) as db:
             await commit_changes(db, account_id, epoch, changes)
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
