@@ -60,11 +60,11 @@ _EXTERNAL = _part(
     "written_external",
     """id uuid, place bigint, client_order_id text, alpaca_id text, symbol text, asset_class text, side text,
     qty numeric, type text, limit_price numeric, time_in_force text, status text, filled_qty numeric,
-    filled_value numeric, filled_price numeric, baseline_qty numeric, fee_rate numeric, created_at timestamptz, submitted_at timestamptz,
-    ended_at timestamptz, updated_at timestamptz, version bigint""",
+    filled_value numeric, filled_price numeric, baseline_qty numeric, fee_rate numeric, created_at timestamptz,
+    submitted_at timestamptz, ended_at timestamptz, updated_at timestamptz, version bigint""",
     """insert into orders (id, account_id, seq, client_order_id, alpaca_id, origin, symbol, asset_class, side, qty,
-    type, limit_price, time_in_force, status, filled_qty, filled_value, filled_price, baseline_qty, fee_rate, created_at,
-    submitted_at, attempted_at, ended_at, updated_at, version)
+    type, limit_price, time_in_force, status, filled_qty, filled_value, filled_price, baseline_qty, fee_rate,
+    created_at, submitted_at, attempted_at, ended_at, updated_at, version)
     select n.id, l.id, l.event_seq + n.place, n.client_order_id, n.alpaca_id, 'external', n.symbol, n.asset_class,
     n.side, n.qty, n.type, n.limit_price, n.time_in_force, n.status, n.filled_qty, n.filled_value, n.filled_price,
     n.baseline_qty, n.fee_rate, n.created_at, n.submitted_at, n.submitted_at, n.ended_at, n.updated_at, n.version
