@@ -12,11 +12,13 @@ import structlog
 from oms.domain.errors import BrokerError
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order, OrderStatus
+from oms.domain.reports import MarketClock
 from oms.domain.values import AssetClass, OrderType, Side
 from oms.execution.book import MAKER_FEE, TAKER_FEE, Book
 from oms.execution.budget import RequestBudget
 from oms.execution.journal import Journal
 from oms.execution.market_time import MarketTime
+from oms.execution.resolver import Resolver
 from oms.execution.sender import Sender
 from oms.ports import Broker, Changes, Clock, Configs, Prices, Purpose, Store
 from oms.risk.controls import RiskView, Verdict, is_reducing, judged_age
@@ -43,6 +45,7 @@ class Dispatcher:
         book: Book,
         journal: Journal,
         sender: Sender,
+        resolver: Resolver,
         store: Store,
         broker: Broker,
         prices: Prices,
@@ -56,6 +59,7 @@ class Dispatcher:
         self._book = book
         self._journal = journal
         self._sender = sender
+        self._resolver = resolver
         self._store = store
         self._broker = broker
         self._prices = prices
@@ -88,7 +92,7 @@ class Dispatcher:
 
     def resolve(self, order: Order) -> None:
         """Find out about an order whose answer a former process lost."""
-        self._start(self._sender.resolve(order.id))
+        self._start(self._resolver.resolve(order.id))
 
     async def drain(self, timeout_s: float) -> None:
         """Let what was sent be answered; what is not by then stays unknown for the next start."""
@@ -118,14 +122,14 @@ class Dispatcher:
         changes = Changes()
         self._refuse_stale(changes)
         approved: list[ApprovedOrder] = []
-        if self.waiting and self._may_send() and await self._market_is_known():
-            approved = self._gate(changes)
+        if self.waiting and self._may_send() and (market := await self._market()) is not None:
+            approved = self._gate(changes, market)
         if changes:
             await self._journal.record(changes)
         for one in approved:
             self._start(self._sender.send(one))
 
-    def _gate(self, changes: Changes) -> list[ApprovedOrder]:
+    def _gate(self, changes: Changes, market: MarketClock) -> list[ApprovedOrder]:
         """As many as may be sent now, in the order of acceptance. Nothing here waits: each sees those before it."""
         slots = min(self._budget.available(Purpose.SUBMIT), IN_FLIGHT_MAX - self.in_flight)
         approved: list[ApprovedOrder] = []
@@ -133,7 +137,7 @@ class Dispatcher:
         for order in list(self.waiting.values()):
             if len(approved) >= slots:
                 break
-            view = self._view(order)
+            view = self._view(order, market)
             if self._needs_price(order, view):
                 unpriced.append(order)
                 continue
@@ -150,18 +154,17 @@ class Dispatcher:
         self._ask_prices(unpriced)
         return approved
 
-    async def _market_is_known(self) -> bool:
+    async def _market(self) -> MarketClock | None:
+        """The broker's clock, asked again where its last answer does not hold any more."""
         if self._time.market is None:
             try:
                 self._time.learn(await self._broker.clock())
             except BrokerError as error:
                 log.warning("market_clock_unknown", reason=str(error))
-                return False
-        return self._time.market is not None
+                return None
+        return self._time.market
 
-    def _view(self, order: Order) -> RiskView:
-        market = self._time.market
-        assert market is not None  # noqa: S101 — _market_is_known has seen to it
+    def _view(self, order: Order, market: MarketClock) -> RiskView:
         buys, sells = self._book.exposure(order.symbol)
         return RiskView(
             instrument=self._book.symbols.get(order.symbol),
@@ -185,6 +188,7 @@ class Dispatcher:
             age = judged_age(order, self._waited_s(order), self.limits)
             if age is not None and age.verdict is Verdict.REFUSE:
                 del self.waiting[order.id]
+                self._asked.discard(order.id)
                 changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
 
     def _waited_s(self, order: Order) -> Decimal:
@@ -244,6 +248,7 @@ class Dispatcher:
     def withdraw(self, order_id: UUID) -> Order | None:
         """Take an order out that has not been sent, to cancel it here; None when it is not waiting any more."""
         order = self.waiting.pop(order_id, None)
+        self._asked.discard(order_id)
         if order is not None:
             self._journal.record(self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent"))
         return order
