@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 REPORT_EVERY_S = 1.0
 UNAUTHORIZED_PAUSE_S = 10.0
 STANDBY_PAUSE_S = 1.0
-BACKOFF_S = (0.25, 10.0)
+BACKOFF_S = (0.25, 5.0)
 
 
 @dataclass(frozen=True, slots=True)

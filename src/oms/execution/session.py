@@ -42,7 +42,7 @@ ASKED_FULL_EVERY_S = 5.0
 CATCH_UP_EVERY_S = 1.0
 ACCOUNT_EVERY_S = 5.0  # after fills
 BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
-BACKOFF_S = (0.25, 30.0)
+BACKOFF_S = (0.25, 5.0)  # ten seconds after the broker is back, everything agrees again
 DRAIN_S = 5.0
 FOR_EVER_S = Decimal(10**9)
 
