@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -11,7 +12,8 @@ from tests.unit.execution.scripted import Running, Store, at_broker
 
 from oms.domain.errors import BrokerNotFound, BrokerUnknown, StoreConflict, StoreUnavailable
 from oms.domain.orders import OrderStatus
-from oms.domain.reports import BrokerOrder
+from oms.domain.reports import BrokerOrder, BrokerPosition
+from oms.domain.values import AssetClass
 from oms.execution import resolver
 from oms.execution.status import EngineStatus
 from oms.ports import Changes, Configs, Purpose, Ticket
@@ -162,3 +164,26 @@ async def test_changes_computed_from_what_has_changed_are_refused() -> None:
     second.order(order, order.moved(OrderStatus.EXPIRED, order.created_at))
     with pytest.raises(StoreConflict):
         first.merge(second)
+
+
+async def test_values_are_written_after_the_position_itself() -> None:
+    """A position that was just opened is in memory before it is stored: its price must not be written into nothing."""
+    async with Running() as running:
+        written: list[str] = []
+        release = asyncio.Event()
+
+        async def slowly(_: Changes) -> None:
+            await release.wait()
+            written.append("position")
+
+        async def value(*_: object) -> None:
+            written.append("value")
+
+        running.store.on_commit, running.store.value = slowly, value
+        held = BrokerPosition("AAPL", AssetClass.STOCK, Decimal(1), Decimal(100))
+        running.session.journal.record(running.session.book.adopt_position(held, datetime.now(UTC)))
+        writing = asyncio.ensure_future(running.session.write_values([]))
+        await asyncio.sleep(0.05)
+        release.set()
+        await writing
+        assert written == ["position", "value"]
