@@ -108,9 +108,9 @@ def test_ctrl_c_in_a_terminal_stops_everything_in_order(tmp_path: Path) -> None:
     oms = Stack(tmp_path / "data")
     script = (
         "import os, sys; os.setsid(); from pathlib import Path; from tests.stack import Stack; "
-        f"stack = Stack(Path({str(oms.data)!r})); stack.start(); print(stack.pid, flush=True); "
-        "import signal; signal.signal(signal.SIGINT, lambda *_: None); signal.pause(); "
-        "print(stack._process.wait(20), flush=True)"
+        f"stack = Stack(Path({str(oms.data)!r})); stack.start(); "
+        "import signal; signal.signal(signal.SIGINT, lambda *_: None); print(stack.pid, flush=True); "
+        "print(stack._process.wait(60), flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT) as terminal:
         assert terminal.stdout is not None
