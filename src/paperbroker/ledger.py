@@ -39,6 +39,7 @@ class Ledger:
         self._by_id: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
         self.listeners: list[Listener] = []
+        self.recorders: list[Listener] = []  # called before the commit, to put something into it
 
     def __getitem__(self, account_id: str) -> Account:
         return self._by_id[account_id]
@@ -76,6 +77,8 @@ class Ledger:
         ns = self._clock.now() if ns is None else ns
         order.apply(event, ns)
         wire = self.keep(order)
+        for record in self.recorders:
+            record(event, order, wire, ns, execution)
         self._store.after_commit(partial(self._tell, event, order, wire, ns, execution))
         return wire
 

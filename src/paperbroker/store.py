@@ -38,6 +38,7 @@ class _Batch:
     accounts: dict[str, Account] = field(default_factory=dict)
     activities: list[Row] = field(default_factory=list)
     fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
+    rows: list[tuple[str, Row]] = field(default_factory=list)
     after: list[Callable[[], None]] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -94,6 +95,11 @@ class Store:
         self._batch.fills.append((self._fill_seq, order.account_id, order.id, _encode(execution.facts())))
         self._wake()
 
+    def put(self, sql: str, values: Row) -> None:
+        """Write a row of a table that only one other part of the broker knows (see `tables`)."""
+        self._batch.rows.append((sql, values))
+        self._wake()
+
     def after_commit(self, tell: Callable[[], None]) -> None:
         """Call something once what has been put so far is committed; calls keep their order."""
         self._batch.after.append(tell)
@@ -143,7 +149,7 @@ class Store:
 
     def _dirty(self) -> bool:
         batch = self._batch
-        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.after)
+        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.rows or batch.after)
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():
@@ -163,7 +169,7 @@ class Store:
             orders = [_order_row(*item) for item in batch.orders.values()]
             accounts: list[Row] = [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
             try:
-                await loop.run_in_executor(self._thread, self._write, orders, accounts, batch.activities, batch.fills)
+                await loop.run_in_executor(self._thread, self._write, orders, accounts, batch)
             except BaseException:
                 self._failed = True
                 self._batch.done.set()
@@ -173,16 +179,16 @@ class Store:
             for tell in batch.after:
                 tell()
 
-    def _write(
-        self, orders: list[Row], accounts: list[Row], activities: list[Row], fills: list[tuple[int, str, str, bytes]]
-    ) -> None:
-        write = self._writer
+    def _write(self, orders: list[Row], accounts: list[Row], batch: _Batch) -> None:
+        write, fills = self._writer, batch.fills
         write.execute("begin immediate")
         try:
             write.executemany(tables.PUT_ORDER, orders)
             write.executemany(tables.PUT_ACCOUNT, accounts)
-            write.executemany(tables.PUT_ACTIVITY, activities)
+            write.executemany(tables.PUT_ACTIVITY, batch.activities)
             write.executemany(tables.PUT_FILL, fills)
+            for sql, values in batch.rows:
+                write.execute(sql, values)
             write.execute("commit")
         except sqlite3.Error:
             write.rollback()

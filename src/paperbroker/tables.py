@@ -37,6 +37,22 @@ create index if not exists activities_time on activities (account_id, ns, seq);
 
 create table if not exists fills (seq integer primary key, account_id text not null, order_id text not null, body blob
 not null);
+
+-- every event of every order, for server-sent events; ids are ULIDs, in the order of time
+create table if not exists events (id text primary key, account_id text not null, ns integer not null, body blob not null)
+without rowid;
+create index if not exists events_account on events (account_id, id);
+
+create table if not exists watchlists (id text primary key, account_id text not null, body blob not null);
+
+-- what an account was worth; `grain`: the longest of 1, 5, 15 and 60 minutes that ends here
+create table if not exists equity (
+    account_id text not null,
+    ns integer not null,
+    grain integer not null,
+    equity text not null,
+    primary key (account_id, ns)
+) without rowid;
 """
 
 PUT_ACCOUNT = (
@@ -53,3 +69,15 @@ on conflict (id) do update set is_open = excluded.is_open, submitted_ns = exclud
 PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, order_id, body) values (?, ?, ?, ?, ?, ?)"
 
 PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"
+
+PUT_EVENT = "insert into events (id, account_id, ns, body) values (?, ?, ?, ?)"
+
+PUT_WATCHLIST = (
+    "insert into watchlists (id, account_id, body) values (?, ?, ?) on conflict (id) do update set body = excluded.body"
+)
+
+DROP_WATCHLIST = "delete from watchlists where id = ?"
+
+PUT_EQUITY = "insert or replace into equity (account_id, ns, grain, equity) values (?, ?, ?, ?)"
+
+THIN_EQUITY = "delete from equity where grain < ? and ns < ?"

@@ -44,7 +44,7 @@ class Reply:
     status: int = 200
 
 
-Handler = Callable[[Call], Reply]
+Handler = Callable[[Call], Reply | Awaitable[Reply]]
 
 
 class Gate:
@@ -55,7 +55,10 @@ class Gate:
         self._store = store
 
     def route(self, path: str, method: str, handler: Handler, limits: Limits) -> Route:
-        """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted."""
+        """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted.
+
+        Unless it is a coroutine: what it does between two awaits then is.
+        """
 
         async def endpoint(request: Request) -> Response:
             return await self._answer(request, handler, limits)
@@ -71,7 +74,8 @@ class Gate:
                 if allowance.exceeded:
                     raise rate_limited()
             body = await _body(request)
-            reply = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+            answer = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+            reply = answer if isinstance(answer, Reply) else await answer
         except Refusal as refusal:
             reply = Reply(refusal.body(), refusal.status)
         except ClientDisconnect:  # nobody waits for an answer, and nothing was done
