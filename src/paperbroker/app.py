@@ -10,19 +10,25 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from paperbroker.api.activities import Activities
+from paperbroker.api.closing import Closing
 from paperbroker.api.control import Control
 from paperbroker.api.data_stream import DataStream
 from paperbroker.api.endpoint import EXCEPTION_HANDLERS, Gate
+from paperbroker.api.events import Events
 from paperbroker.api.limits import Limits
+from paperbroker.api.markets import Markets
 from paperbroker.api.orders import Orders
+from paperbroker.api.portfolio import Portfolio
 from paperbroker.api.quotes import Quotes
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.trading import Trading
+from paperbroker.api.watchlists import WatchlistPages
 from paperbroker.assets import Assets
 from paperbroker.calendar import FIRST_YEAR, LAST_YEAR
 from paperbroker.clock import Clock, Hours
 from paperbroker.days import Days
 from paperbroker.desk import Desk
+from paperbroker.equity import EquityPoints
 from paperbroker.floor import Floor
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice
@@ -32,6 +38,8 @@ from paperbroker.prices.tape import Tape
 from paperbroker.settings import BadSettings, Settings
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
+from paperbroker.trade_events import TradeEvents
+from paperbroker.watchlists import Watchlists
 
 _log = structlog.get_logger()
 
@@ -61,6 +69,8 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     floor = Floor(**common, assets=assets, dice=Dice(settings.seed), timers=timers)
     days = Days(**common, assets=assets, floor=floor, timers=timers)
     desk = Desk(**common, floor=floor)
+    equity = EquityPoints(clock, prices, ledger, store)
+    trade_events = TradeEvents(ledger, store)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -69,15 +79,26 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
         days.start()
         task = asyncio.create_task(feed.run())
         task.add_done_callback(lambda ended: _feed_ended(ended, on_failure))
+        measuring = asyncio.create_task(equity.run())
         yield
+        measuring.cancel()
         task.cancel()
         await store.close()
 
     gate = Gate(ledger, store)
+    limits = Limits(settings.requests_per_minute)
+    more = (
+        Closing(desk, assets),
+        Events(trade_events),
+        Markets(clock),
+        Portfolio(equity, clock, prices),
+        WatchlistPages(Watchlists(store, clock), assets),
+    )
     routes = [
         *_trading_routes(
-            gate, settings, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
+            gate, limits, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
         ),
+        *(route for pages in more for route in gate.routes(pages.routes(), limits)),
         *_data_routes(gate, settings, Quotes(assets, prices)),
         *Control(store, clock).routes(),
         *_streams(ledger, prices, settings),
@@ -113,8 +134,7 @@ def _feed_ended(task: asyncio.Task[None], on_failure: Callable[[], None]) -> Non
         on_failure()
 
 
-def _trading_routes(gate: Gate, settings: Settings, trading: Trading, orders: Orders, store: Store) -> list[BaseRoute]:
-    limits = Limits(settings.requests_per_minute)
+def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders, store: Store) -> list[BaseRoute]:
     activities = Activities(store)
     return [
         gate.route(path, method, handler, limits)

@@ -38,10 +38,10 @@ create index if not exists activities_time on activities (account_id, ns, seq);
 create table if not exists fills (seq integer primary key, account_id text not null, order_id text not null, body blob
 not null);
 
--- every event of every order, for server-sent events; ids are ULIDs, in the order of time
-create table if not exists events (id text primary key, account_id text not null, ns integer not null, body blob not null)
-without rowid;
-create index if not exists events_account on events (account_id, id);
+-- every event of every order, for server-sent events
+create table if not exists events (seq integer primary key, account_id text not null, ns integer not null, body blob
+not null);
+create index if not exists events_account on events (account_id, seq);
 
 create table if not exists watchlists (id text primary key, account_id text not null, body blob not null);
 
@@ -70,7 +70,7 @@ PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, orde
 
 PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"
 
-PUT_EVENT = "insert into events (id, account_id, ns, body) values (?, ?, ?, ?)"
+PUT_EVENT = "insert into events (seq, account_id, ns, body) values (?, ?, ?, ?)"
 
 PUT_WATCHLIST = (
     "insert into watchlists (id, account_id, body) values (?, ?, ?) on conflict (id) do update set body = excluded.body"

@@ -44,7 +44,8 @@ class Reply:
     status: int = 200
 
 
-Handler = Callable[[Call], Reply | Awaitable[Reply]]
+Handler = Callable[[Call], Reply | Response | Awaitable[Reply]]
+Routes = list[tuple[str, str, Handler]]  # path, method, handler
 
 
 class Gate:
@@ -53,6 +54,9 @@ class Gate:
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger = ledger
         self._store = store
+
+    def routes(self, routes: Routes, limits: Limits) -> list[Route]:
+        return [self.route(path, method, handler, limits) for path, method, handler in routes]
 
     def route(self, path: str, method: str, handler: Handler, limits: Limits) -> Route:
         """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted.
@@ -75,6 +79,8 @@ class Gate:
                     raise rate_limited()
             body = await _body(request)
             answer = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+            if isinstance(answer, Response):  # a stream
+                return answer
             reply = answer if isinstance(answer, Reply) else await answer
         except Refusal as refusal:
             reply = Reply(refusal.body(), refusal.status)
