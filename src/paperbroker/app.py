@@ -15,6 +15,7 @@ from paperbroker.api.control import Control
 from paperbroker.api.data_stream import DataStream
 from paperbroker.api.endpoint import EXCEPTION_HANDLERS, Gate
 from paperbroker.api.events import Events
+from paperbroker.api.history import HistoryPages
 from paperbroker.api.limits import Limits
 from paperbroker.api.markets import Markets
 from paperbroker.api.orders import Orders
@@ -33,8 +34,12 @@ from paperbroker.floor import Floor
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice
 from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
+from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
+from paperbroker.prices.shift import Shift
 from paperbroker.prices.tape import Tape
+from paperbroker.prices.tape_history import TapeHistory
+from paperbroker.prices.walk_history import WalkHistory
 from paperbroker.settings import BadSettings, Settings
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
@@ -60,7 +65,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     Call it inside the event loop that will serve. Raises BadSettings, sqlite3.Error, OSError, TapeError.
     """
     assets, prices = Assets(), Prices()
-    clock, feed = _time_and_prices(settings, assets, prices)
+    clock, feed, history = _time_and_prices(settings, assets, prices)
     store = Store(settings.data)
     store.on_failure = lambda _: on_failure()
     hours, timers = settings.hours, asyncio.get_running_loop()
@@ -99,7 +104,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
             gate, limits, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
         ),
         *(route for pages in more for route in gate.routes(pages.routes(), limits)),
-        *_data_routes(gate, settings, Quotes(assets, prices)),
+        *_data_routes(gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, history)),
         *Control(store, clock).routes(),
         *_streams(ledger, prices, settings),
     ]
@@ -108,18 +113,22 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     return app
 
 
-def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed]:
+def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed, History]:
     """With a tape the clock is the tape's, unless its events are given the wall's time."""
     if settings.tape is None:
         clock = Clock(settings.start_ns)
         _check_calendar(settings, clock.peek())
-        return clock, WalkFeed(settings.seed, prices, clock)
+        return clock, WalkFeed(settings.seed, prices, clock), WalkHistory(settings.seed)
     tape = Tape(settings.tape)
     start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
     _check_calendar(settings, start_ns)
     tape.seek(start_ns)
     clock = Clock(start_ns, settings.speed)
-    return Clock() if settings.rebase else clock, TapeFeed(tape, clock, prices, assets, rebase=settings.rebase)
+    if not settings.rebase:
+        return clock, TapeFeed(tape, clock, prices, assets, None), TapeHistory(settings.tape)
+    wall = Clock()
+    shift = Shift(start_ns, wall.peek(), settings.speed)
+    return wall, TapeFeed(tape, clock, prices, assets, shift), TapeHistory(settings.tape, shift)
 
 
 def _check_calendar(settings: Settings, ns: int) -> None:
@@ -160,22 +169,9 @@ def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders
     ]
 
 
-def _data_routes(gate: Gate, settings: Settings, quotes: Quotes) -> list[BaseRoute]:
+def _data_routes(gate: Gate, settings: Settings, quotes: Quotes, history: HistoryPages) -> list[BaseRoute]:
     limits = Limits(settings.requests_per_minute)
-    return [
-        gate.route(path, "GET", handler, limits)
-        for path, handler in (
-            ("/v2/stocks/quotes/latest", quotes.stock_quotes),
-            ("/v2/stocks/trades/latest", quotes.stock_trades),
-            ("/v2/stocks/snapshots", quotes.stock_snapshots),
-            ("/v2/stocks/{symbol}/quotes/latest", quotes.stock_quote),
-            ("/v2/stocks/{symbol}/trades/latest", quotes.stock_trade),
-            ("/v2/stocks/{symbol}/snapshot", quotes.stock_snapshot),
-            ("/v1beta3/crypto/us/latest/quotes", quotes.coin_quotes),
-            ("/v1beta3/crypto/us/latest/trades", quotes.coin_trades),
-            ("/v1beta3/crypto/us/snapshots", quotes.coin_snapshots),
-        )
-    ]
+    return [*gate.routes(quotes.routes(), limits), *gate.routes(history.routes(), limits)]
 
 
 def _streams(ledger: Ledger, prices: Prices, settings: Settings) -> list[BaseRoute]:

@@ -12,6 +12,7 @@ from paperbroker.clock import Clock
 from paperbroker.prices.levels import LEVELS
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.prices.shift import Shift
 from paperbroker.prices.tape import Tape
 from paperbroker.prices.walk import Walk
 from paperbroker.timestamps import SECOND, at, new_york_date
@@ -63,17 +64,17 @@ class WalkFeed:
 
 
 class TapeFeed:
-    """A tape, its events shown when a clock reaches them; with `rebase` they carry the time at which they are sent.
+    """A tape, its events shown when a clock reaches them; with a `shift` they carry the time at which they are due.
 
-    `clock` is the tape's: the broker's own, but with `rebase` another, because the broker's is then the wall's.
+    `clock` is the tape's: the broker's own, but with a `shift` another, because the broker's is then the wall's.
     """
 
-    def __init__(self, tape: Tape, clock: Clock, prices: Prices, assets: Assets, *, rebase: bool) -> None:
+    def __init__(self, tape: Tape, clock: Clock, prices: Prices, assets: Assets, shift: Shift | None) -> None:
         self._tape = tape
         self._clock = clock
         self._prices = prices
         self._assets = assets
-        self._wall = Clock() if rebase else None
+        self._shift = shift
 
     def start(self) -> None:
         """Where the replay begins later than the tape, each symbol's last quote and trade before it stand."""
@@ -100,7 +101,7 @@ class TapeFeed:
 
     def _show(self, event: Quote | Trade) -> None:
         self._assets.ensure_stock(event.symbol)
-        _show(self._prices, event if self._wall is None else replace(event, ns=self._wall.peek()))
+        _show(self._prices, event if self._shift is None else replace(event, ns=self._shift.shown(event.ns)))
 
 
 def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:
