@@ -122,6 +122,11 @@ class Account:
         self._held[spot] += order.hold_qty
         self._holds[order.id] = (pot, cost, spot, order.hold_qty)
 
+    def set_aside(self, order: Order) -> None:
+        """Forget an order and what it holds until `keep_hold` is called again."""
+        self._release(order.id)
+        self.open_orders.pop(order.id, None)
+
     def _release(self, order_id: str) -> None:
         if hold := self._holds.pop(order_id, None):
             pot, cost, spot, qty = hold

@@ -9,7 +9,7 @@ import msgspec
 from paperbroker.assets import Asset
 from paperbroker.fees import DayFees
 from paperbroker.money import ZERO, text
-from paperbroker.orders import Order, Status
+from paperbroker.orders import Order
 from paperbroker.prices.quotes import Quote
 from paperbroker.timestamps import at, new_york, rfc3339
 
@@ -73,15 +73,15 @@ def activity_id(ns: int, unique: str) -> str:
     return f"{local:%Y%m%d%H%M%S}{local.microsecond // 1000:03d}::{unique}"
 
 
-def fill_activity(execution: Execution) -> Activity:
+def fill_activity(execution: Execution, *, final: bool) -> Activity:
+    """A fill; `final` when it completes its order."""
     order = execution.order
     identity = activity_id(execution.ns, execution.id)
-    done = order.status is Status.FILLED
     body = {
         "id": identity,
         "activity_type": "FILL",
         "transaction_time": rfc3339(execution.ns),
-        "type": "fill" if done else "partial_fill",
+        "type": "fill" if final else "partial_fill",
         "price": text(execution.price),
         "qty": text(execution.qty),
         "side": order.side,
@@ -89,7 +89,7 @@ def fill_activity(execution: Execution) -> Activity:
         "leaves_qty": text(execution.leaves_qty),
         "order_id": order.id,
         "cum_qty": text(execution.cum_qty),
-        "order_status": "filled" if done else "partially_filled",
+        "order_status": "filled" if final else "partially_filled",
     }
     return Activity(identity, order.account_id, execution.ns, "FILL", order.id, _encode(body))
 

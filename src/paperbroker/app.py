@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict
 
 import structlog
 from starlette.applications import Starlette
@@ -26,13 +25,10 @@ from paperbroker.api.trading import Trading
 from paperbroker.api.watchlists import WatchlistPages
 from paperbroker.assets import Assets
 from paperbroker.calendar import FIRST_YEAR, LAST_YEAR
-from paperbroker.clock import Clock, Hours
-from paperbroker.days import Days
-from paperbroker.desk import Desk
+from paperbroker.clock import Clock
+from paperbroker.core import build_core
 from paperbroker.equity import EquityPoints
-from paperbroker.floor import Floor
 from paperbroker.ledger import Ledger
-from paperbroker.matching import Dice
 from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
 from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
@@ -49,16 +45,6 @@ from paperbroker.watchlists import Watchlists
 _log = structlog.get_logger()
 
 
-class Common(TypedDict):
-    """What the floor, the days and the desk all work with."""
-
-    clock: Clock
-    hours: Hours
-    prices: Prices
-    store: Store
-    ledger: Ledger
-
-
 def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     """Open the store and the tape and put the parts together; `on_failure` is called when the broker cannot go on.
 
@@ -66,22 +52,24 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     """
     assets, prices = Assets(), Prices()
     clock, feed, history = _time_and_prices(settings, assets, prices)
-    store = Store(settings.data)
+    core = build_core(
+        settings.data,
+        clock=clock,
+        timers=asyncio.get_running_loop(),
+        assets=assets,
+        prices=prices,
+        hours=settings.hours,
+        seed=settings.seed,
+    )
+    store, ledger, desk = core.store, core.ledger, core.desk
     store.on_failure = lambda _: on_failure()
-    hours, timers = settings.hours, asyncio.get_running_loop()
-    ledger = Ledger(clock, assets, prices, store)
-    common: Common = {"clock": clock, "hours": hours, "prices": prices, "store": store, "ledger": ledger}
-    floor = Floor(**common, assets=assets, dice=Dice(settings.seed), timers=timers)
-    days = Days(**common, assets=assets, floor=floor, timers=timers)
-    desk = Desk(**common, floor=floor)
     equity = EquityPoints(clock, prices, ledger, store)
     trade_events = TradeEvents(ledger, store)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         feed.start()
-        desk.resume()
-        days.start()
+        core.start()
         task = asyncio.create_task(feed.run())
         task.add_done_callback(lambda ended: _feed_ended(ended, on_failure))
         measuring = asyncio.create_task(equity.run())
@@ -101,7 +89,11 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     )
     routes = [
         *_trading_routes(
-            gate, limits, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
+            gate,
+            limits,
+            Trading(assets, prices, clock, settings.hours, store),
+            Orders(desk, core.replacing, assets, store),
+            store,
         ),
         *(route for pages in more for route in gate.routes(pages.routes(), limits)),
         *_data_routes(gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, history)),
@@ -162,6 +154,7 @@ def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders
             ("/v2/orders", "DELETE", orders.cancel_all),
             ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
             ("/v2/orders/{id}", "GET", orders.get),
+            ("/v2/orders/{id}", "PATCH", orders.replace),
             ("/v2/orders/{id}", "DELETE", orders.cancel),
             ("/v2/positions", "GET", trading.positions),
             ("/v2/positions/{symbol:path}", "GET", trading.position),

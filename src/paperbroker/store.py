@@ -58,6 +58,7 @@ class Store:
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._writer.execute("pragma journal_mode = wal")
         self._writer.execute("pragma synchronous = normal")
+        _migrate(self._writer)
         self._writer.executescript(tables.SCHEMA)
         self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
         self._reader = sqlite3.connect(path, isolation_level=None)
@@ -197,6 +198,14 @@ class Store:
             self._fill_log.append((seq, body) for seq, _, _, body in fills)
 
 
+def _migrate(writer: sqlite3.Connection) -> None:
+    """Bring a folder of an earlier version up to date; a fresh one (version 0) gets its tables whole."""
+    (version,) = writer.execute("pragma user_version").fetchone()
+    for number, statement in tables.MIGRATIONS.items():
+        if 0 < version < number:
+            writer.execute(statement)
+
+
 def _lock(path: Path) -> BinaryIO:
     """Keep a second broker off the folder for as long as this process lives. Raises OSError."""
     file = path.open("ab")
@@ -252,6 +261,7 @@ def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
         asset.asset_class,
         int(order.is_open),
         order.submitted_ns,
+        order.parent_id,
         wire,
         _encode(order) if order.is_open else None,
     )

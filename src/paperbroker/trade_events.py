@@ -13,7 +13,8 @@ from paperbroker import tables
 from paperbroker.activities import Execution
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
-from paperbroker.orders import Event, Order
+from paperbroker.orders import Order
+from paperbroker.statuses import Event
 from paperbroker.store import Store
 from paperbroker.timestamps import rfc3339
 

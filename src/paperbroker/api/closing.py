@@ -14,9 +14,9 @@ from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.assets import Asset, Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, invalid, not_found, unprocessable
-from paperbroker.intake import parse_order
 from paperbroker.money import NINE_DECIMALS, decimals, floor_to, parse, text
 from paperbroker.positions import Position
+from paperbroker.rules import parse_order
 
 CANCEL_SECONDS = 1.0  # how long cancels may take before the positions are closed all the same
 _POLL_SECONDS = 0.002

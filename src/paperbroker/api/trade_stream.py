@@ -14,7 +14,8 @@ from paperbroker.activities import Execution
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
-from paperbroker.orders import Event, Order
+from paperbroker.orders import Order
+from paperbroker.statuses import Event
 from paperbroker.timestamps import rfc3339
 
 _to_json = msgspec.json.Encoder().encode
