@@ -162,6 +162,16 @@ class Account:
             position.take(coin_fee)
             self._drop_if_flat(position)
 
+    def unbook(
+        self, asset: Asset, side: Side, *, qty: Decimal, price: Decimal, fee: Decimal, prices: Prices, ns: int
+    ) -> None:
+        """Take an execution back with its fee, as if it had not happened."""
+        if fee and side is Side.BUY:
+            self._trade(asset.holding, fee, price, ns)
+        self.book(asset, side.opposite, qty=qty, price=price, fee=ZERO, prices=prices, ns=ns)
+        if fee and side is Side.SELL:
+            self.state.cash += fee
+
     def _trade(self, holding: str, signed_qty: Decimal, price: Decimal, ns: int) -> None:
         position = self.state.positions.setdefault(holding, Position(holding))
         position.trade(signed_qty, price, ns)
@@ -207,8 +217,12 @@ def price_of(position: Position, prices: Prices) -> Decimal:
 
 def open_account(key: str, prices: Prices, ns: int, day: date) -> Account:
     """A fresh account, at its first contact."""
+    return Account(opening_state(key, prices, ns, day))
+
+
+def opening_state(key: str, prices: Prices, ns: int, day: date) -> AccountState:
     price = prices.reckoned(OPENING_COIN)
     state = AccountState(account_id_of(key), key, ns, day)
     state.positions = {OPENING_COIN: Position(OPENING_COIN, OPENING_COIN_QTY, price, ns)}
     state.last_equity = OPENING_CASH + dollars(OPENING_COIN_QTY * price)
-    return Account(state)
+    return state

@@ -94,6 +94,23 @@ def fill_activity(execution: Execution, *, final: bool) -> Activity:
     return Activity(identity, order.account_id, execution.ns, "FILL", order.id, _encode(body))
 
 
+def bust_activity(fill: dict[str, str], ns: int, unique: str) -> Activity:
+    """A trade bust: the fill of a line of the fill log, taken back."""
+    identity = activity_id(ns, unique)
+    body = {
+        "id": identity,
+        "activity_type": "FILL",
+        "execution_type": "trade_bust",
+        "transaction_time": rfc3339(ns),
+        "type": "fill",
+        **{name: fill[name] for name in ("price", "qty", "side", "symbol", "order_id")},
+        "leaves_qty": "0",
+        "cum_qty": "0",
+        "order_status": "filled",
+    }
+    return Activity(identity, fill["account_id"], ns, "FILL", fill["order_id"], _encode(body))
+
+
 def fee_activity(account_id: str, fees: DayFees, asset: Asset, posted_ns: int) -> Activity:
     """The fees of one coin and day in one entry: coins as a negative `qty`, money as a negative `net_amount`.
 

@@ -26,10 +26,9 @@ from paperbroker.api.watchlists import WatchlistPages
 from paperbroker.assets import Assets
 from paperbroker.calendar import FIRST_YEAR, LAST_YEAR
 from paperbroker.clock import Clock
-from paperbroker.core import build_core
+from paperbroker.core import Core, build_core
 from paperbroker.equity import EquityPoints
-from paperbroker.ledger import Ledger
-from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
+from paperbroker.prices.feed import Feed, PushedFeed, TapeFeed, WalkFeed
 from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
 from paperbroker.prices.shift import Shift
@@ -60,6 +59,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
         prices=prices,
         hours=settings.hours,
         seed=settings.seed,
+        fills=settings.fills,
     )
     store, ledger, desk = core.store, core.ledger, core.desk
     store.on_failure = lambda _: on_failure()
@@ -78,7 +78,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
         task.cancel()
         await store.close()
 
-    gate = Gate(ledger, store)
+    gate = Gate(ledger, store, core.faults)
     limits = Limits(settings.requests_per_minute)
     more = (
         Closing(desk, assets),
@@ -97,8 +97,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
         ),
         *(route for pages in more for route in gate.routes(pages.routes(), limits)),
         *_data_routes(gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, history)),
-        *Control(store, clock).routes(),
-        *_streams(ledger, prices, settings),
+        *_streams(core, gate, settings),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
@@ -110,7 +109,8 @@ def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tupl
     if settings.tape is None:
         clock = Clock(settings.start_ns)
         _check_calendar(settings, clock.peek())
-        return clock, WalkFeed(settings.seed, prices, clock), WalkHistory(settings.seed)
+        feed = WalkFeed(settings.seed, prices, clock) if settings.prices == "generated" else PushedFeed()
+        return clock, feed, WalkHistory(settings.seed)
     tape = Tape(settings.tape)
     start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
     _check_calendar(settings, start_ns)
@@ -167,14 +167,16 @@ def _data_routes(gate: Gate, settings: Settings, quotes: Quotes, history: Histor
     return [*gate.routes(quotes.routes(), limits), *gate.routes(history.routes(), limits)]
 
 
-def _streams(ledger: Ledger, prices: Prices, settings: Settings) -> list[BaseRoute]:
-    trade_stream = TradeStream(ledger)
+def _streams(core: Core, gate: Gate, settings: Settings) -> list[BaseRoute]:
+    """The streams, and the control API, which can cut them."""
+    trade_stream = TradeStream(core.ledger, core.faults)
     data = {
-        path: DataStream(prices, coins=coins, most_symbols=settings.stream_symbols)
+        path: DataStream(core.prices, core.faults, coins=coins, most_symbols=settings.stream_symbols)
         for path, coins in (("/v2/iex", False), ("/v2/sip", False), ("/v2/test", False), ("/v1beta3/crypto/us", True))
     }
     return [
         WebSocketRoute("/stream", trade_stream.serve),
         WebSocketRoute("/stream/", trade_stream.serve),
         *(WebSocketRoute(path, stream.serve) for path, stream in data.items()),
+        *Control(core, gate, trade_stream, list(data.values())).routes(),
     ]

@@ -32,6 +32,12 @@ class Clock:
         self._last = max(self.peek(), self._last + 1)
         return self._last
 
+    def move(self, ns: int) -> None:
+        """Set it to an instant and let it run on from there. Stamps still never repeat."""
+        self._start_ns, self._monotonic_start = ns, time.monotonic_ns()
+        self._follows_wall = False
+        self._last = min(self._last, ns)
+
     def seconds_until(self, ns: int) -> float:
         """Real seconds until the broker's clock shows an instant; 0 when it has passed."""
         return max(0.0, (ns - self.peek()) / SECOND / self.speed)

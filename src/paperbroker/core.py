@@ -10,6 +10,7 @@ from paperbroker.days import Days
 from paperbroker.desk import Desk
 from paperbroker.displayed import Displayed
 from paperbroker.executions import Executions
+from paperbroker.faults import Faults
 from paperbroker.floor import Floor, Timers
 from paperbroker.groups import Groups
 from paperbroker.ledger import Ledger
@@ -37,6 +38,7 @@ class Core:
     days: Days
     desk: Desk
     replacing: Replacing
+    faults: Faults
 
     def start(self) -> None:
         """Call it once, before serving."""
@@ -56,7 +58,7 @@ def build_core(
     fills: Fills = "paper",
 ) -> Core:
     """Open the store and wire the parts. Raises sqlite3.Error, OSError."""
-    store = Store(folder)
+    store, faults = Store(folder), Faults()
     ledger = Ledger(clock, assets, prices, store)
     groups = Groups(assets, ledger)
     dice = Dice(seed)
@@ -72,12 +74,21 @@ def build_core(
         dice=dice,
         timers=timers,
         displayed=Displayed() if fills == "displayed" else None,
+        faults=faults,
     )
     days = Days(
         clock=clock, hours=hours, assets=assets, prices=prices, store=store, ledger=ledger, floor=floor, timers=timers
     )
     desk = Desk(clock=clock, hours=hours, prices=prices, store=store, ledger=ledger, floor=floor, groups=groups)
     replacing = Replacing(
-        desk=desk, assets=assets, prices=prices, ledger=ledger, floor=floor, groups=groups, dice=dice, timers=timers
+        desk=desk,
+        assets=assets,
+        prices=prices,
+        ledger=ledger,
+        floor=floor,
+        groups=groups,
+        dice=dice,
+        timers=timers,
+        faults=faults,
     )
-    return Core(clock, hours, assets, prices, store, ledger, executions, groups, floor, days, desk, replacing)
+    return Core(clock, hours, assets, prices, store, ledger, executions, groups, floor, days, desk, replacing, faults)

@@ -49,11 +49,19 @@ class Days:
         self._expire()
         self._sleep()
 
+    def moved(self) -> None:
+        """The clock was set: end and begin what is due now. The usual wake-ups go on."""
+        self._pass()
+
     def _sleep(self) -> None:
         until = self._clock.seconds_until(next_change(self._hours, self._clock.peek()))
         self._timers.call_later(min(until + 0.001, _LONGEST_SLEEP_SECONDS), self._wake_up)
 
     def _wake_up(self) -> None:
+        self._pass()
+        self._sleep()
+
+    def _pass(self) -> None:
         today = new_york_date(self._clock.peek())
         if self._today < today:
             self._today = today
@@ -62,7 +70,6 @@ class Days:
         self._hold_closing_auction()
         self._expire()
         self._floor.wake()
-        self._sleep()
 
     def _hold_closing_auction(self) -> None:
         for order in self._open_orders():

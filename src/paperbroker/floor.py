@@ -10,10 +10,11 @@ from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock, Hours, stocks_trade
 from paperbroker.displayed import Displayed
 from paperbroker.executions import Executions
+from paperbroker.faults import Facts, Faults
 from paperbroker.groups import Groups
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice, RestingOrders, fill_price, rest_of
-from paperbroker.orders import Order, Side, TimeInForce
+from paperbroker.orders import Order, Role, Side, TimeInForce
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
 from paperbroker.statuses import Event, Status
@@ -46,6 +47,7 @@ class Floor:
         dice: Dice,
         timers: Timers,
         displayed: Displayed | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._clock = clock
         self._hours: Hours = hours
@@ -57,11 +59,11 @@ class Floor:
         self._dice = dice
         self._timers = timers
         self._displayed = displayed
+        self._faults = Faults() if faults is None else faults
         self._asleep: dict[str, Order] = {}
         self._resting: dict[str, RestingOrders] = defaultdict(RestingOrders)
         self._stops = Stops()
         self.halted: set[str] = set()
-        self.filled_before_cancel: Callable[[Order], bool] = lambda _: False
         groups.floor = self
         prices.on_quote.append(self._on_quote)
         prices.on_trade.append(self._on_trade)
@@ -107,8 +109,14 @@ class Floor:
         self._timers.call_later(delay, self._cancel, order)
 
     def _cancel(self, order: Order) -> None:
-        if order.is_open and self.filled_before_cancel(order):
+        facts = Facts(self._ledger[order.account_id].state.key, None, None, order.symbol, order.client_order_id)
+        if order.is_open and self._faults.take(facts, "fill_before_cancel"):
             self.fill_all(order)
+        elif order.can(Event.ORDER_CANCEL_REJECTED) and self._faults.take(facts, "reject_cancel"):
+            self._ledger.change(order, Event.ORDER_CANCEL_REJECTED)
+            if not self._groups.waits_for_entry(order) or order.group_role is Role.ENTRY:
+                self.work(order)
+            return
         self.end(order, Event.CANCELED)
 
     def end(self, order: Order, event: Event) -> None:
@@ -142,8 +150,7 @@ class Floor:
         """Fill what was meant for the close at the quote of this moment, or cancel it."""
         self.take_off(order)
         quote = self._prices.quotes.get(order.symbol)
-        if order.status in _ASLEEP:
-            self._ledger.change(order, Event.NEW)
+        self._accept_at_once(order)
         if quote is not None and order.is_open and order.symbol not in self.halted:
             price = fill_price(order, quote)
             if price is not None:
@@ -151,16 +158,25 @@ class Floor:
                 self._executions.execute(order, quote, qty=rest, price=price, leaves=Decimal(0))
         self.end(order, Event.CANCELED)
 
-    def fill_all(self, order: Order) -> None:
-        """Fill the whole rest at once at its own price, else the market's: a fill that wins a race."""
+    def fill_now(self, order: Order, price: Decimal) -> None:
+        """Fill a fresh order at once at a price, whatever the market's is."""
+        self._accept_at_once(order)
+        self.fill_all(order, price)
+
+    def fill_all(self, order: Order, price: Decimal | None = None) -> None:
+        """Fill the whole rest at once, at a price, else its own, else the market's: a fill that wins a race."""
         quote = self._prices.quotes.get(order.symbol)
         if quote is None or not order.can(Event.FILL):
             return
-        price = order.limit_price or (quote.ask if order.side is Side.BUY else quote.bid)
+        price = price or order.limit_price or (quote.ask if order.side is Side.BUY else quote.bid)
         rest = self._rest_of(order, self._assets[order.symbol], price)
         if rest > 0:
             self.take_off(order)
             self._executions.execute(order, quote, qty=rest, price=price, leaves=Decimal(0))
+
+    def _accept_at_once(self, order: Order) -> None:
+        if order.status in _ASLEEP:
+            self._ledger.change(order, Event.NEW)
 
     def _works(self, order: Order) -> bool:
         if order.symbol in self.halted or (order.due_ns is not None and self._clock.peek() < order.due_ns):
@@ -168,9 +184,15 @@ class Floor:
         return self.trades_now(self._assets[order.symbol], extended=order.extended_hours)
 
     def _accept(self, order: Order) -> None:
-        if order.can(Event.NEW) and order.status in _ASLEEP:
-            self._ledger.change(order, Event.NEW)
-            self.work(order)
+        if not (order.can(Event.NEW) and order.status in _ASLEEP):
+            return
+        if self._faults:
+            facts = Facts(self._ledger[order.account_id].state.key, None, None, order.symbol, order.client_order_id)
+            if self._faults.take(facts, "reject_accepted"):
+                self.end(order, Event.REJECTED)
+                return
+        self._ledger.change(order, Event.NEW)
+        self.work(order)
 
     def _rest(self, order: Order) -> None:
         if order.limit_price is not None and not order.rested:

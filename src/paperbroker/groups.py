@@ -39,12 +39,17 @@ def leg_requests(request: OrderRequest) -> list[tuple[Role, OrderRequest]]:
     )  # fmt: skip
     legs = []
     if request.take_profit is not None and request.order_class != OrderClass.OCO:
-        legs.append((Role.TAKE_PROFIT, replace(bare, client_order_id=str(uuid.uuid4()))))
+        legs.append((Role.TAKE_PROFIT, replace(bare, client_order_id=_leg_id(request, Role.TAKE_PROFIT))))
     if (stop := request.stop_loss) is not None:
         kind = OrderType.STOP if stop.limit_price is None else OrderType.STOP_LIMIT
         leg = replace(bare, type=kind, limit_price=stop.limit_price, stop_price=stop.stop_price)
-        legs.append((Role.STOP_LOSS, replace(leg, client_order_id=str(uuid.uuid4()))))
+        legs.append((Role.STOP_LOSS, replace(leg, client_order_id=_leg_id(request, Role.STOP_LOSS))))
     return legs
+
+
+def _leg_id(request: OrderRequest, role: Role) -> str:
+    """Made of the entry's id, so that the same orders meet the same luck."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{request.client_order_id}/{role}"))
 
 
 class Groups:

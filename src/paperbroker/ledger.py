@@ -88,10 +88,9 @@ class Ledger:
             self.on_group_change(order, event, execution.qty if execution else ZERO)
         return wire
 
-    def tell(self, event: Event, order: Order) -> None:
-        """Tell an event that does not change the order."""
-        wire = order_json(order, self._assets[order.symbol])
-        self._store.after_commit(partial(self._tell, event, order, wire, self._clock.now(), None))
+    def tell_of(self, event: Event, order: Order, wire: bytes, ns: int) -> None:
+        """Tell an event that no order in memory goes through."""
+        self._store.after_commit(partial(self._tell, event, order, wire, ns, None))
 
     def keep(self, order: Order) -> bytes:
         """Store an order, and bring what it holds back up to date. Returns its JSON."""

@@ -7,7 +7,6 @@ of the old one can still win: the new one is rejected then.
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,6 +16,7 @@ from paperbroker.assets import Assets
 from paperbroker.checks import Hold, check
 from paperbroker.desk import Desk
 from paperbroker.errors import malformed, unprocessable
+from paperbroker.faults import Facts, Faults
 from paperbroker.floor import Floor, Timers
 from paperbroker.groups import Groups
 from paperbroker.intake import Fields, OrderRequest, choice, given, positive, read_client_order_id
@@ -77,6 +77,7 @@ class Replacing:
         groups: Groups,
         dice: Dice,
         timers: Timers,
+        faults: Faults | None = None,
     ) -> None:
         self._desk = desk
         self._assets = assets
@@ -86,7 +87,7 @@ class Replacing:
         self._groups = groups
         self._dice = dice
         self._timers = timers
-        self.filled_before_replace: Callable[[Order], bool] = lambda _: False
+        self._faults = Faults() if faults is None else faults
 
     def replace(self, account: Account, order_id: str, changes: Changes) -> bytes:
         """Ask for a replacement; returns the new order's JSON. Raises KeyError, Refusal."""
@@ -181,7 +182,8 @@ class Replacing:
 
     def _finish(self, old: Order, new: Order) -> None:
         """The replacement happens, unless one of the two has ended or filled meanwhile."""
-        if self.filled_before_replace(old):
+        facts = Facts(self._ledger[old.account_id].state.key, None, None, old.symbol, old.client_order_id)
+        if self._faults.take(facts, "fill_before_replace"):
             self._floor.fill_all(old)
         left = (new.asked_qty or ZERO) - old.filled_qty
         if old.status is not Status.PENDING_REPLACE or left <= 0:

@@ -35,6 +35,7 @@ class Event(StrEnum):
     REPLACED = "replaced"
     EXPIRED = "expired"
     REJECTED = "rejected"
+    RESTATED = "restated"  # a fill was busted; it is not in the table, because it happens to orders that have ended
 
 
 TERMINAL = frozenset({Status.FILLED, Status.CANCELED, Status.REPLACED, Status.EXPIRED, Status.REJECTED})

@@ -13,10 +13,15 @@ from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.api.endpoint import valid_key
 from paperbroker.api.quotes_json import JsonForm, MsgpackForm, bar_fields, quote_fields, trade_fields
 from paperbroker.errors import StreamError
+from paperbroker.faults import Facts, Faults
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Quote, Trade
 
 AUTH_SECONDS = 10.0
+_ERRORS = {
+    402: "auth failed", 405: "symbol limit exceeded", 406: "connection limit exceeded",
+    409: "insufficient subscription", 500: "internal error",
+}  # fmt: skip
 STOCK_CHANNELS = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
 )  # fmt: skip
@@ -85,8 +90,9 @@ class Client:
 class DataStream:
     """All clients of one endpoint."""
 
-    def __init__(self, prices: Prices, *, coins: bool, most_symbols: int) -> None:
+    def __init__(self, prices: Prices, faults: Faults, *, coins: bool, most_symbols: int) -> None:
         """`most_symbols` a connection may follow, 0 for any number."""
+        self._faults = faults
         self._coins = coins
         self._channels = COIN_CHANNELS if coins else STOCK_CHANNELS
         self._most_symbols = most_symbols
@@ -98,6 +104,9 @@ class DataStream:
 
     async def serve(self, websocket: WebSocket) -> None:
         client = Client(Connection(websocket), self._channels)
+        if self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+            await websocket.close()
+            return
         timeout = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._give_up_unless_authenticated, client)
         try:
             async with client.connection.open():
@@ -136,6 +145,9 @@ class DataStream:
         key = key_in(message, message.get("data"))
         if key is None:
             raise StreamError(402, "auth failed", final=True)
+        if fault := self._faults.take(Facts(key, event="auth"), "data_error"):
+            code = fault.code or 406
+            raise StreamError(code, fault.message or _ERRORS.get(code, "error"), final=True)
         if key in self._clients:
             raise StreamError(406, "connection limit exceeded", final=True)
         client.key = key
@@ -143,6 +155,9 @@ class DataStream:
         client.send({"T": "success", "msg": "authenticated"})
 
     def _subscribe(self, client: Client, message: dict[str, object], *, add: bool) -> None:
+        if fault := self._faults.take(Facts(client.key, event="subscribe"), "data_error"):
+            code = fault.code or 409
+            raise StreamError(code, fault.message or _ERRORS.get(code, "error"))
         changed = {channel: set(symbols) for channel, symbols in client.symbols.items()}
         for channel, given in message.items():
             if channel == "action":
@@ -170,8 +185,18 @@ class DataStream:
     def _flush(self) -> None:
         events, self._pending = self._pending, []
         for client in list(self._clients.values()):
+            if self._faults and self._faults.take(Facts(client.key), "mute_data"):
+                continue
             if not client.send_events(events):
                 self._cut_off(client)
+
+    def cut(self, key: str | None) -> int:
+        """Close the connection of a key, or all; returns how many."""
+        chosen = [client for client in self._clients.values() if key in {None, client.key}]
+        for client in chosen:
+            client.connection.drop_queue()
+            client.connection.close()
+        return len(chosen)
 
     def _cut_off(self, client: Client) -> None:
         if client.key is not None:

@@ -12,6 +12,8 @@ from starlette.websockets import WebSocket
 
 from paperbroker.activities import Execution
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.api.late_updates import LateUpdates
+from paperbroker.faults import Facts, Faults
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
 from paperbroker.orders import Order
@@ -26,21 +28,37 @@ _WITHOUT_EXECUTION = frozenset({Event.PENDING_NEW, Event.ACCEPTED})
 class TradeStream:
     """All clients of `/stream`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, faults: Faults) -> None:
         self._ledger = ledger
+        self._faults = faults
+        self._late = LateUpdates(faults)
         self._listening: dict[str, set[Connection]] = defaultdict(set)
+        self._connections: set[Connection] = set()
         ledger.listeners.append(self._tell)
 
     async def serve(self, websocket: WebSocket) -> None:
         connection = Connection(websocket)
         account_id: str | None = None
+        if self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+            await websocket.close()  # before it is accepted: HTTP 403
+            return
+        self._connections.add(connection)
         try:
             async with connection.open():
                 async for message in connection.messages():
                     account_id = self._hear(connection, message, account_id)
         finally:
+            self._connections.discard(connection)
             if account_id is not None:
                 self._listening[account_id].discard(connection)
+
+    def cut(self, account_id: str | None) -> int:
+        """Close the connections of an account, or all; returns how many."""
+        chosen = self._connections if account_id is None else self._listening.get(account_id, set())
+        for connection in (cut := list(chosen)):
+            connection.drop_queue()
+            connection.close()
+        return len(cut)
 
     def _hear(
         self, connection: Connection, message: dict[str, object] | NotUnderstood, account_id: str | None
@@ -91,6 +109,14 @@ class TradeStream:
         frame = _to_json(
             {"stream": "trade_updates", "data": _data(event, wire, ns, execution, _event_id(event, order, ns))}
         )
+        if not self._faults and not self._late.holding:
+            self._send_to_all(listening, frame)
+            return
+        key = self._ledger[order.account_id].state.key
+        facts = Facts(key, None, "/stream", order.symbol, order.client_order_id, event)
+        self._late.deliver(facts, lambda: self._send_to_all(listening, frame))
+
+    def _send_to_all(self, listening: set[Connection], frame: bytes) -> None:
         for connection in list(listening):
             sent = connection.put(_to_msgpack(msgspec.json.decode(frame)) if connection.wants_msgpack else frame)
             if not sent:  # it will find out by REST what it missed

@@ -54,13 +54,23 @@ class WalkFeed:
             events = sorted((e for walk in self._walks for e in walk.second(number)), key=lambda event: event.ns)
             for event in events:
                 if event.ns > self._clock.peek():
-                    await asyncio.sleep(max(_TICK_SECONDS, self._clock.seconds_until(event.ns)))
-                _show(self._prices, event)
+                    await asyncio.sleep(min(1.0, max(_TICK_SECONDS, self._clock.seconds_until(event.ns))))
+                self._prices.feed(event)
             number += 1
-            await asyncio.sleep(self._clock.seconds_until(number * SECOND))
-            number = max(
-                number, self._clock.peek() // SECOND
-            )  # after a suspended machine woke up: not what was slept through
+            await asyncio.sleep(min(1.0, self._clock.seconds_until(number * SECOND)))
+            now = self._clock.peek() // SECOND
+            if abs(now - number) > 1:  # the clock was set, or a suspended machine woke up: not what was slept through
+                number = now
+
+
+class PushedFeed:
+    """No prices but those that the control API is given."""
+
+    def start(self) -> None:
+        pass
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 class TapeFeed:
@@ -101,15 +111,8 @@ class TapeFeed:
 
     def _show(self, event: Quote | Trade) -> None:
         self._assets.ensure_stock(event.symbol)
-        _show(self._prices, event if self._shift is None else replace(event, ns=self._shift.shown(event.ns)))
+        self._prices.feed(event if self._shift is None else replace(event, ns=self._shift.shown(event.ns)))
 
 
 def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:
     return next(slices, [])
-
-
-def _show(prices: Prices, event: Quote | Trade) -> None:
-    if isinstance(event, Quote):
-        prices.quote(event)
-    else:
-        prices.trade(event)

@@ -22,8 +22,18 @@ class Prices:
         self.on_quote: list[Callable[[Quote], None]] = []
         self.on_trade: list[Callable[[Trade], None]] = []
         self.on_bar: list[Callable[[Bar], None]] = []
+        self.frozen: set[str] = set()
         self._day_ends: dict[str, int] = {}
         self._closes: dict[str, Decimal] = {}
+
+    def feed(self, event: Quote | Trade) -> None:
+        """What the feed brings; a frozen symbol (`*`: every one) keeps its price."""
+        if self.frozen and (event.symbol in self.frozen or "*" in self.frozen):
+            return
+        if isinstance(event, Quote):
+            self.quote(event)
+        else:
+            self.trade(event)
 
     def quote(self, quote: Quote) -> None:
         self.quotes[quote.symbol] = quote

@@ -62,7 +62,7 @@ async def test_both_together_never_fill_more_than_was_asked_for(house: House) ->
 
 
 async def test_a_fill_can_win_the_race_and_then_the_new_order_is_rejected(house: House) -> None:
-    house.core.replacing.filled_before_replace = lambda _: True
+    house.core.faults.add({"kind": "fill_before_replace"})
     old = resting(house)
     new = house.replace(old, limit_price="201")
     house.hand.pass_by(1)

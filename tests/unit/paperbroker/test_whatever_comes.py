@@ -43,6 +43,7 @@ class Broker(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.story: dict[str, dict[str, Any]] = {}
         self.executed: dict[str, Decimal] = defaultdict(Decimal)
+        self.count = 0
         self.cash = D(100_000)
         self.held: dict[str, Decimal] = defaultdict(Decimal, {"BTC/USD": D("0.5")})
         self.moved_down = D(0)
@@ -113,6 +114,7 @@ class Broker(RuleBasedStateMachine):
         self, symbol: str, side: str, kind: str, tif: str, qty: str, offset: int, money: bool, group: str
     ) -> None:
         body: dict[str, Any] = {"symbol": symbol, "side": side, "type": kind, "time_in_force": tif, "qty": qty}
+        body["client_order_id"] = self._fresh_id()
         if "/" in symbol:
             body["time_in_force"] = "ioc" if tif in {"ioc", "fok"} else "gtc"
         if money:
@@ -141,7 +143,7 @@ class Broker(RuleBasedStateMachine):
     @rule(index=OPEN_INDEX, offset=OFFSETS, qty=QUANTITIES | st.none())
     def replace(self, index: int, offset: int, qty: str | None) -> None:
         order = self._pick(index)
-        changes: dict[str, Any] = {} if qty is None else {"qty": qty}
+        changes: dict[str, Any] = {"client_order_id": self._fresh_id(), **({} if qty is None else {"qty": qty})}
         if order.limit_price:
             changes["limit_price"] = price(order.symbol, offset)
         elif order.stop_price and order.type == "stop":
@@ -183,6 +185,11 @@ class Broker(RuleBasedStateMachine):
 
     def _account(self) -> dict[str, Any]:
         return account_json(self.house.account, self.house.account.figures(self.house.prices))
+
+    def _fresh_id(self) -> str:
+        """Counted, because luck depends on it and a run has to be repeatable."""
+        self.count += 1
+        return f"order-{self.count}"
 
     def _pick(self, index: int) -> Order:
         orders = list(self.house.account.open_orders.values())
