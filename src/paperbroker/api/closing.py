@@ -5,6 +5,7 @@ the position.
 """
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
@@ -15,10 +16,12 @@ from paperbroker.assets import Asset, Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, invalid, not_found, unprocessable
 from paperbroker.money import NINE_DECIMALS, decimals, floor_to, parse, text
+from paperbroker.orders import OrderType
 from paperbroker.positions import Position
 from paperbroker.rules import parse_order
 
 CANCEL_SECONDS = 1.0  # how long cancels may take before the positions are closed all the same
+UNDER_WAY_SECONDS = 0.25  # and market orders that are about to be filled, such as those of the same request before
 _POLL_SECONDS = 0.002
 _HUNDRED = Decimal(100)
 
@@ -49,6 +52,8 @@ class Closing:
         account = call.account
         if call.query.get("cancel_orders", "").lower() == "true":
             await self._cancel_orders(account)
+        else:
+            await _wait_while(lambda: _under_way(account), UNDER_WAY_SECONDS)
         holdings = sorted(account.state.positions)
         return Reply([self._try_to_close(account, account.state.positions[holding]) for holding in holdings], 207)
 
@@ -56,9 +61,7 @@ class Closing:
         for order_id in list(account.open_orders):
             if order_id in account.open_orders:  # canceling one of a group may have ended others
                 self._desk.cancel(account, order_id)
-        until = asyncio.get_running_loop().time() + CANCEL_SECONDS
-        while account.open_orders and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_SECONDS)
+        await _wait_while(lambda: bool(account.open_orders), CANCEL_SECONDS)
 
     def _try_to_close(self, account: Account, position: Position) -> dict[str, object]:
         symbol = self._assets[position.symbol].compact
@@ -78,6 +81,17 @@ class Closing:
             "time_in_force": "gtc" if asset.crypto else "day",
         }
         return self._desk.submit(account, parse_order(order, self._assets))
+
+
+def _under_way(account: Account) -> bool:
+    return any(order.type is OrderType.MARKET for order in account.open_orders.values())
+
+
+async def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while condition() and loop.time() < until:  # noqa: ASYNC110 (an account tells nobody of its changes)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _part(call: Call, position: Position) -> Decimal:

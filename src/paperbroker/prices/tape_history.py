@@ -110,7 +110,7 @@ def _split(batch: Any) -> Iterator[tuple[tuple[str, Kind], Any]]:
     symbols, codes = codes_of(batch, "symbol"), codes_of(batch, "kind")
     for symbol in np.unique(symbols):
         for code in np.unique(codes):
-            rows = np.flatnonzero((symbols == symbol) & (codes == code))
+            rows: Any = np.flatnonzero((symbols == symbol) & (codes == code))
             if len(rows):
                 chosen = pa.Int64Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
                 part = batch.take(chosen)
