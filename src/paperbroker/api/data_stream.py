@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.api.endpoint import valid_key
-from paperbroker.api.quotes_json import JsonForm, MsgpackForm, bar_fields, quote_fields, trade_fields
+from paperbroker.api.stream_events import Event, array_header, events_of
 from paperbroker.errors import StreamError
 from paperbroker.faults import Facts, Faults
 from paperbroker.prices.market import Prices
@@ -29,29 +29,6 @@ COIN_CHANNELS = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "daily
 
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-
-
-class Event:
-    """Something to tell, encoded once for each codec that asks."""
-
-    __slots__ = ("_json", "_msgpack", "_what", "channel", "symbol")
-
-    def __init__(self, what: Quote | Trade | Bar) -> None:
-        self._what = what
-        self.symbol = what.symbol
-        self.channel = {Quote: "quotes", Trade: "trades", Bar: "bars"}[type(what)]
-        self._json: bytes | None = None
-        self._msgpack: bytes | None = None
-
-    def json(self) -> bytes:
-        if self._json is None:
-            self._json = _to_json(_message(self._what, JsonForm))
-        return self._json
-
-    def msgpack(self) -> bytes:
-        if self._msgpack is None:
-            self._msgpack = _to_msgpack(_message(self._what, MsgpackForm))
-        return self._msgpack
 
 
 class Client:
@@ -78,7 +55,7 @@ class Client:
         if not followed:
             return True
         if self.connection.wants_msgpack:
-            return self.connection.put(_array_header(len(followed)) + b"".join(event.msgpack() for event in followed))
+            return self.connection.put(array_header(len(followed)) + b"".join(event.msgpack() for event in followed))
         return self.connection.put((b"[" + b",".join(event.json() for event in followed) + b"]").decode())
 
     def fail(self, error: StreamError) -> None:
@@ -93,6 +70,7 @@ class DataStream:
     def __init__(self, prices: Prices, faults: Faults, *, coins: bool, most_symbols: int) -> None:
         """`most_symbols` a connection may follow, 0 for any number."""
         self._faults = faults
+        self._prices = prices
         self._coins = coins
         self._channels = COIN_CHANNELS if coins else STOCK_CHANNELS
         self._most_symbols = most_symbols
@@ -180,7 +158,8 @@ class DataStream:
             return
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._pending.append(Event(what))
+        books = any(client.symbols.get("orderbooks") for client in self._clients.values())
+        self._pending.extend(events_of(what, self._prices, books=books))
 
     def _flush(self) -> None:
         events, self._pending = self._pending, []
@@ -203,18 +182,3 @@ class DataStream:
             del self._clients[client.key]
         client.connection.drop_queue()
         client.fail(StreamError(407, "slow client", final=True))
-
-
-def _message(what: Quote | Trade | Bar, form: type[JsonForm] | type[MsgpackForm]) -> dict[str, object]:
-    if isinstance(what, Quote):
-        return {"T": "q", "S": what.symbol, **quote_fields(what, form)}
-    if isinstance(what, Trade):
-        return {"T": "t", "S": what.symbol, **trade_fields(what, form)}
-    return {"T": "b", "S": what.symbol, **bar_fields(what, form)}
-
-
-def _array_header(length: int) -> bytes:
-    """MessagePack's array head, so that encoded events can be joined."""
-    if length < 16:
-        return bytes([0x90 | length])
-    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)

@@ -149,3 +149,36 @@ async def test_events_of_one_instant_are_neither_lost_nor_doubled_between_pages(
             quotes[0][1]["t"]
         )
         assert 0 < age.total_seconds() < 5
+
+
+async def test_streamed_bars_are_those_of_history_and_the_days_bar_comes_with_each(
+    start_broker: Any, client_of: Any, tmp_path: Path
+) -> None:
+    path = tape(tmp_path / "tape.csv")
+    broker = start_broker("--tape", str(path), "--speed", "40", "--now", "2013-10-07T13:59:20Z")
+    bars: dict[str, list[dict[str, Any]]] = {"b": [], "d": []}
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v2/sip") as socket:
+        await socket.send_json({"action": "auth", "key": "mock-bars", "secret": "x"})
+        await socket.send_json({"action": "subscribe", "bars": ["IBM"], "dailyBars": ["*"]})
+        async with asyncio.timeout(15):
+            while len(bars["d"]) < 2:
+                for message in await socket.receive_json():
+                    if message["T"] in bars:
+                        bars[message.pop("T")].append({k: v for k, v in message.items() if k != "S"})
+    assert [bar["n"] for bar in bars["b"]] == [60, 60]
+    assert [bar["n"] for bar in bars["d"]] == [60, 120]
+    async with client_of(broker.url) as client:
+        found = await all_pages(client, "/v2/stocks/bars", "bars", symbols="IBM", timeframe="1Min", start="2013-10-07")
+        assert [bar for _, bar in found][:2] == bars["b"]
+
+
+async def test_order_books_have_the_quote_as_their_one_level(broker: Any) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v1beta3/crypto/us") as socket:
+        await socket.send_json({"action": "auth", "key": f"mock-{uuid.uuid4()}", "secret": "x"})
+        await socket.send_json({"action": "subscribe", "orderbooks": ["BTC/USD"], "quotes": ["BTC/USD"]})
+        seen: dict[str, dict[str, Any]] = {}
+        async with asyncio.timeout(15):
+            while not {"q", "o"} <= set(seen):
+                seen |= {message["T"]: message for message in await socket.receive_json()}
+        assert set(seen["o"]) == {"T", "S", "t", "b", "a", "r"}
+        assert (seen["o"]["b"][0]["p"], seen["o"]["t"]) == (seen["q"]["bp"], seen["q"]["t"])
