@@ -140,6 +140,14 @@ def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders
     return [
         gate.route(path, method, handler, limits)
         for path, method, handler in (
+            # the first ones are found fastest
+            ("/v2/orders", "POST", orders.submit),
+            ("/v2/orders", "GET", orders.listed),
+            ("/v2/orders", "DELETE", orders.cancel_all),
+            ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
+            ("/v2/orders/{id}", "GET", orders.get),
+            ("/v2/orders/{id}", "PATCH", orders.replace),
+            ("/v2/orders/{id}", "DELETE", orders.cancel),
             ("/v2/account", "GET", trading.account),
             ("/v2/account/configurations", "GET", trading.configurations),
             ("/v2/account/configurations", "PATCH", trading.change_configurations),
@@ -149,13 +157,6 @@ def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders
             ("/v2/calendar", "GET", trading.calendar),
             ("/v2/assets", "GET", trading.assets),
             ("/v2/assets/{symbol:path}", "GET", trading.asset),
-            ("/v2/orders", "GET", orders.listed),
-            ("/v2/orders", "POST", orders.submit),
-            ("/v2/orders", "DELETE", orders.cancel_all),
-            ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
-            ("/v2/orders/{id}", "GET", orders.get),
-            ("/v2/orders/{id}", "PATCH", orders.replace),
-            ("/v2/orders/{id}", "DELETE", orders.cancel),
             ("/v2/positions", "GET", trading.positions),
             ("/v2/positions/{symbol:path}", "GET", trading.position),
         )

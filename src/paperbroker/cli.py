@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -80,7 +81,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         ws_ping_timeout=20.0,
         ws_max_size=1 << 20,
         server_header=False,
+        proxy_headers=False,
     )
+    gc.freeze()  # what was made at start stays
+    gc.set_threshold(50_000, 20, 50)  # orders are freed by their counts; cycles are rare
     server = Server(config, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)

@@ -4,7 +4,6 @@ Everything happens at once in memory, on the event loop; the store commits it, a
 events wait for the commit, and so do the answers to requests (see `api.endpoint`).
 """
 
-import uuid
 from collections import defaultdict
 from functools import partial
 
@@ -14,6 +13,7 @@ from paperbroker.clock import Clock, Hours, auction_closed, auction_due, day_ord
 from paperbroker.errors import invalid
 from paperbroker.floor import Floor
 from paperbroker.groups import Groups, leg_requests
+from paperbroker.ids import random_id
 from paperbroker.intake import OrderRequest
 from paperbroker.ledger import Ledger
 from paperbroker.money import ZERO
@@ -102,7 +102,7 @@ class Desk:
         """An order as it is asked for, its client_order_id taken from now on."""
         ns = self._clock.now()
         order = Order(
-            id=str(uuid.uuid4()),
+            id=random_id(),
             account_id=account.id,
             seq=self._store.next_order_seq(),
             client_order_id=request.client_order_id,
@@ -138,7 +138,7 @@ class Desk:
             raise invalid("client_order_id must be unique")
 
     def _legs(self, account: Account, order: Order, request: OrderRequest) -> list[Order]:
-        order.group_id = str(uuid.uuid4())
+        order.group_id = random_id()
         order.group_role = Role.TAKE_PROFIT if request.order_class == OrderClass.OCO else Role.ENTRY
         self._groups.add(order)
         legs = []

@@ -1,6 +1,5 @@
 """Fills are booked here: what one does to order, account and fees, and that it is kept; and taken back by a bust."""
 
-import uuid
 from decimal import Decimal
 
 from paperbroker.accounts import Account
@@ -8,6 +7,7 @@ from paperbroker.activities import Execution, fill_activity
 from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock
 from paperbroker.fees import fee
+from paperbroker.ids import random_id
 from paperbroker.ledger import Ledger
 from paperbroker.money import ZERO
 from paperbroker.orders import Order, Side
@@ -37,7 +37,7 @@ class Executions:
         account.book(asset, order.side, qty=qty, price=price, fee=charged, prices=self._prices, ns=ns)
         order.fill(qty, price)
         execution = Execution(
-            id=str(uuid.uuid4()),
+            id=random_id(),
             ns=ns,
             order=order,
             asset=asset,

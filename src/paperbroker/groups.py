@@ -6,7 +6,6 @@ takes its quantity from the other one. Whatever else ends one order of a group e
 "Orders at Alpaca", and recorded orders.
 """
 
-import uuid
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from paperbroker.accounts import Account
 from paperbroker.assets import Assets
+from paperbroker.ids import id_of
 from paperbroker.intake import OrderRequest
 from paperbroker.ledger import Ledger
 from paperbroker.money import ZERO
@@ -49,7 +49,7 @@ def leg_requests(request: OrderRequest) -> list[tuple[Role, OrderRequest]]:
 
 def _leg_id(request: OrderRequest, role: Role) -> str:
     """Made of the entry's id, so that the same orders meet the same luck."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{request.client_order_id}/{role}"))
+    return id_of(request.client_order_id, role)
 
 
 class Groups:

@@ -4,13 +4,13 @@ Clients differ: numbers come as strings or as numbers, absent fields as null or 
 which of the well-formed requests make sense.
 """
 
-import uuid
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import invalid, malformed, unprocessable
+from paperbroker.ids import random_id
 from paperbroker.money import ZERO, parse
 from paperbroker.orders import COMPLEX, OrderClass, OrderType, Side, TimeInForce
 
@@ -181,7 +181,7 @@ def read_client_order_id(fields: Fields) -> str:
         raise invalid(f"client_order_id must be no more than {LONGEST_CLIENT_ORDER_ID} characters")
     if not value.isprintable():
         raise invalid("client_order_id must be printable")
-    return value or str(uuid.uuid4())
+    return value or random_id()
 
 
 def _intent(fields: Fields) -> str:

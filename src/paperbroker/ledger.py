@@ -90,6 +90,8 @@ class Ledger:
 
     def tell_of(self, event: Event, order: Order, wire: bytes, ns: int) -> None:
         """Tell an event that no order in memory goes through."""
+        for record in self.recorders:
+            record(event, order, wire, ns, None)
         self._store.after_commit(partial(self._tell, event, order, wire, ns, None))
 
     def keep(self, order: Order) -> bytes:

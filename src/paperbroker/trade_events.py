@@ -3,7 +3,6 @@
 An event's id is a ULID: 48 bits of milliseconds, then its number, so that ids sort as the events happened.
 """
 
-import uuid
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import msgspec
 
 from paperbroker import tables
 from paperbroker.activities import Execution
+from paperbroker.ids import id_of
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
 from paperbroker.orders import Order
@@ -20,14 +20,18 @@ from paperbroker.timestamps import rfc3339
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER_BITS = 80
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _encode = msgspec.json.Encoder().encode
 _WITHOUT_EXECUTION = frozenset({"pending_new", "accepted"})
 
 
 def ulid(ns: int, seq: int) -> str:
     """The id of the event `seq`, which happened at `ns`."""
-    value = (ns // 1_000_000) << _NUMBER_BITS | seq
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return _characters(ns // 1_000_000, 5) + _characters(seq, 8)
+
+
+def _characters(value: int, pairs: int) -> str:
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range((pairs - 1) * 10, -1, -10)])
 
 
 def seq_of(event_id: str) -> int:
@@ -101,5 +105,5 @@ def _body(event: Event, order: Order, wire: bytes, ns: int, execution: Execution
         body["position_qty"] = text(execution.position_qty)
     else:
         known = event not in _WITHOUT_EXECUTION
-        body["execution_id"] = str(uuid.uuid5(uuid.UUID(order.id), f"{event}/{ns}")) if known else None
+        body["execution_id"] = id_of(order.id, event, ns) if known else None
     return _encode(body)

@@ -82,7 +82,7 @@ class DataStream:
 
     async def serve(self, websocket: WebSocket) -> None:
         client = Client(Connection(websocket), self._channels)
-        if self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
             await websocket.close()
             return
         timeout = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._give_up_unless_authenticated, client)

@@ -118,7 +118,7 @@ def _facts(request: Request, body: object) -> Facts:
     return Facts(
         request.headers.get("APCA-API-KEY-ID"),
         request.method,
-        request.url.path,
+        request.scope["path"],
         symbol if isinstance(symbol, str) else None,
         client_order_id if isinstance(client_order_id, str) else None,
     )

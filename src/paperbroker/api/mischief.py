@@ -19,6 +19,7 @@ _ANSWERS = {
     "error": (500, 50010000, "internal server error"),
 }
 _HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
+Logged = tuple[int, float, str | None, str | None, str | None, bytes, int, str | None, object]
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -45,33 +46,31 @@ class RequestLog:
     """The last requests, with what came of them."""
 
     def __init__(self) -> None:
-        self._entries: deque[dict[str, object]] = deque(maxlen=LOGGED)
+        self._entries: deque[Logged] = deque(maxlen=LOGGED)
         self._numbers = itertools.count(1)
 
     def add(self, request: Request, facts: Facts, body: object, status: int, fault: Fault | None) -> None:
-        entry: dict[str, object] = {
-            "seq": next(self._numbers),
-            "time": time.time(),
-            "key": facts.key,
-            "method": request.method,
-            "path": request.url.path,
-            "query": str(request.url.query),
-            "body": body,
-            "status": status,
-            "fault": fault.kind if fault else None,
-        }
-        self._entries.append(entry)
+        query = request.scope["query_string"]
+        kind = fault.kind if fault else None
+        self._entries.append(
+            (next(self._numbers), time.time(), facts.key, facts.method, facts.path, query, status, kind, body)
+        )
 
     def listed(self, *, after: int, **wanted: str | None) -> list[dict[str, object]]:
         """The oldest first; only those whose fields are as wanted (`path`: begins so)."""
-        return [
-            {**entry, "body": plain(entry["body"])}
-            for entry in self._entries
-            if int(str(entry["seq"])) > after and all(_is(entry, name, value) for name, value in wanted.items())
-        ]
+        entries = (_entry(row) for row in self._entries if row[0] > after)
+        return [entry for entry in entries if all(_is(entry, name, value) for name, value in wanted.items())]
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def _entry(row: Logged) -> dict[str, object]:
+    seq, at, key, method, path, query, status, fault, body = row
+    return {
+        "seq": seq, "time": at, "key": key, "method": method, "path": path, "query": query.decode("latin-1"),
+        "status": status, "fault": fault, "body": plain(body),
+    }  # fmt: skip
 
 
 def _is(entry: dict[str, object], name: str, value: str | None) -> bool:

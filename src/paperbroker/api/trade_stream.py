@@ -4,7 +4,6 @@ JSON in binary frames, as Alpaca's paper endpoint sends it, or MessagePack when 
 of connections of one account. Nothing is repeated: what a client missed it finds by REST.
 """
 
-import uuid
 from collections import defaultdict
 
 import msgspec
@@ -14,6 +13,7 @@ from paperbroker.activities import Execution
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.api.late_updates import LateUpdates
 from paperbroker.faults import Facts, Faults
+from paperbroker.ids import id_of
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
 from paperbroker.orders import Order
@@ -39,7 +39,7 @@ class TradeStream:
     async def serve(self, websocket: WebSocket) -> None:
         connection = Connection(websocket)
         account_id: str | None = None
-        if self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
             await websocket.close()  # before it is accepted: HTTP 403
             return
         self._connections.add(connection)
@@ -139,4 +139,4 @@ def _data(event: Event, wire: bytes, ns: int, execution: Execution | None, event
 
 def _event_id(event: Event, order: Order, ns: int) -> str | None:
     """`pending_new` came with a null execution_id, `new` with a real one (recorded): made of what happened when."""
-    return None if event in _WITHOUT_EXECUTION else str(uuid.uuid5(uuid.UUID(order.id), f"{event}/{ns}"))
+    return None if event in _WITHOUT_EXECUTION else id_of(order.id, event, ns)
