@@ -18,9 +18,13 @@ Read it as the way of an order:
 - `positions`, `accounts`: what a fill does to a holding, to cash, to buying power and to what is held for open orders.
 - `account_json`: an account and its positions on the wire.
 - `activities`: fills and fees as Alpaca lists them.
+- `trade_events`: every event of every order, kept for server-sent events.
+- `equity`, `portfolio`: what accounts were worth, and the time series that is made of it.
+- `watchlists`: named lists of assets.
 - `assets`: what can be traded, with increments.
 - `prices`: seeded random walks or a recorded tape, and the current quotes made of them.
-- `clock`, `calendar`, `timestamps`: the broker's time, the exchange's sessions, and how both are written.
+- `clock`, `calendar`, `markets`, `timestamps`: the broker's time, the exchange's sessions, the phases of several markets, and
+  how they are written.
 - `money`: Decimals: reading, rounding and writing them.
 - `store`: SQLite with group commit: nothing is told before it is kept; `tables` is what it keeps.
 - `errors`: what is refused, with Alpaca's HTTP statuses and codes.
