@@ -23,8 +23,8 @@ Read it as the way of an order:
 - `watchlists`: named lists of assets.
 - `assets`: what can be traded, with increments.
 - `prices`: seeded random walks or a recorded tape, and the current quotes made of them.
-- `clock`, `calendar`, `markets`, `timestamps`: the broker's time, the exchange's sessions, the phases of several markets, and
-  how they are written.
+- `clock`, `calendar`, `markets`, `timestamps`: the broker's time, the exchange's sessions, the phases of several
+  markets, and how they are written.
 - `money`: Decimals: reading, rounding and writing them.
 - `store`: SQLite with group commit: nothing is told before it is kept; `tables` is what it keeps.
 - `errors`: what is refused, with Alpaca's HTTP statuses and codes.
