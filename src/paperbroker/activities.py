@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -11,7 +12,7 @@ from paperbroker.fees import DayFees
 from paperbroker.money import ZERO, text
 from paperbroker.orders import Order
 from paperbroker.prices.quotes import Quote
-from paperbroker.timestamps import at, new_york, rfc3339
+from paperbroker.timestamps import SECOND, at, new_york, rfc3339
 
 _encode = msgspec.json.Encoder().encode
 
@@ -69,8 +70,13 @@ class Activity:
 
 def activity_id(ns: int, unique: str) -> str:
     """`YYYYMMDDHHMMSSmmm::uuid`, New York's local time."""
-    local = new_york(ns)
-    return f"{local:%Y%m%d%H%M%S}{local.microsecond // 1000:03d}::{unique}"
+    seconds, rest = divmod(ns, SECOND)
+    return f"{_local_second(seconds)}{rest // 1_000_000:03d}::{unique}"
+
+
+@lru_cache(maxsize=16)
+def _local_second(seconds: int) -> str:
+    return f"{new_york(seconds * SECOND):%Y%m%d%H%M%S}"
 
 
 def fill_activity(execution: Execution, *, final: bool) -> Activity:

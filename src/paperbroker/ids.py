@@ -1,6 +1,7 @@
 """Ids: random ones, and those that are made of what happened."""
 
 import random
+from functools import lru_cache
 from hashlib import blake2b
 
 _bits = random.Random().getrandbits  # seeded by the system once, because asking it each time is slow
@@ -11,6 +12,7 @@ def random_id() -> str:
     return _text(f"{_bits(128):032x}", "4")
 
 
+@lru_cache(maxsize=1024)  # the websocket and the server-sent events ask for the same
 def id_of(*parts: object) -> str:
     """The same UUID (version 8) for the same parts."""
     return _text(blake2b("/".join(map(str, parts)).encode(), digest_size=16).hexdigest(), "8")

@@ -5,6 +5,7 @@ An event's id is a ULID: 48 bits of milliseconds, then its number, so that ids s
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -27,7 +28,12 @@ _WITHOUT_EXECUTION = frozenset({"pending_new", "accepted"})
 
 def ulid(ns: int, seq: int) -> str:
     """The id of the event `seq`, which happened at `ns`."""
-    return _characters(ns // 1_000_000, 5) + _characters(seq, 8)
+    return _time_part(ns // 1_000_000) + _characters(seq, 8)
+
+
+@lru_cache(maxsize=16)
+def _time_part(ms: int) -> str:
+    return _characters(ms, 5)
 
 
 def _characters(value: int, pairs: int) -> str:

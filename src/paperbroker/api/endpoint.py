@@ -23,6 +23,7 @@ from paperbroker.store import Store
 
 LARGEST_BODY = 1 << 20
 KEY_PREFIX = "mock"
+_NO_QUERY = QueryParams()
 
 _log = structlog.get_logger()
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -102,7 +103,8 @@ class Gate:
                 raise body
             if self.mischief.hidden:
                 _refuse_hidden(request, self.mischief.hidden)
-            answer = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+            query = request.query_params if request.scope["query_string"] else _NO_QUERY
+            answer = handler(Call(self._ledger.account(key), query, request.path_params, body))
             if isinstance(answer, Response):  # a stream
                 return answer
             reply = answer if isinstance(answer, Reply) else await answer
