@@ -29,6 +29,7 @@ from paperbroker.clock import Clock
 from paperbroker.core import Core, build_core
 from paperbroker.equity import EquityPoints
 from paperbroker.prices.feed import Feed, PushedFeed, TapeFeed, WalkFeed
+from paperbroker.prices.hand_history import HandHistory
 from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
 from paperbroker.prices.shift import Shift
@@ -96,7 +97,9 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
             store,
         ),
         *(route for pages in more for route in gate.routes(pages.routes(), limits)),
-        *_data_routes(gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, history)),
+        *_data_routes(
+            gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, HandHistory(history, prices))
+        ),
         *_streams(core, gate, settings),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)

@@ -137,6 +137,7 @@ class Control:
 
     def _show(self, symbol: str, entry: Body) -> None:
         ns, prices, given = self._core.clock.now(), self._core.prices, False
+        prices.moved_by_hand(symbol, ns)
         if "bid" in entry or "ask" in entry:
             before = prices.quotes.get(symbol)
             bid = _number(entry, "bid", before.bid if before else Decimal(0))
@@ -155,7 +156,9 @@ class Control:
     def _freeze(self, request: Request, body: Body) -> object:
         """The price of a symbol, or of all (`*`), stops moving."""
         symbol = request.path_params["symbol"]
-        self._core.prices.frozen.add(symbol if symbol == "*" else self._symbol(symbol))
+        symbol = symbol if symbol == "*" else self._symbol(symbol)
+        self._core.prices.moved_by_hand(symbol, self._core.clock.now())
+        self._core.prices.frozen.add(symbol)
         return None
 
     def _thaw(self, request: Request, body: Body) -> object:

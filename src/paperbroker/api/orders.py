@@ -111,7 +111,8 @@ class Orders:
     def cancel_all(self, call: Call) -> Reply:
         order_ids = list(call.account.open_orders)
         for order_id in order_ids:
-            self._desk.cancel(call.account, order_id)
+            if order_id in call.account.open_orders:  # canceling one of a group may have ended others
+                self._desk.cancel(call.account, order_id)
         return Reply([{"id": order_id, "status": 200} for order_id in order_ids], 207)
 
     def _find(self, account: Account, order_id: str) -> tuple[bytes, str]:

@@ -23,6 +23,7 @@ class Prices:
         self.on_trade: list[Callable[[Trade], None]] = []
         self.on_bar: list[Callable[[Bar], None]] = []
         self.frozen: set[str] = set()
+        self.by_hand_since: dict[str, int] = {}  # symbols (`*`: all) whose prices do not only come from the feed
         self._day_ends: dict[str, int] = {}
         self._closes: dict[str, Decimal] = {}
 
@@ -34,6 +35,10 @@ class Prices:
             self.quote(event)
         else:
             self.trade(event)
+
+    def moved_by_hand(self, symbol: str, ns: int) -> None:
+        """From now on the past of a symbol (`*`: of all) is what was shown, not what its source says."""
+        self.by_hand_since.setdefault(symbol, ns)
 
     def quote(self, quote: Quote) -> None:
         self.quotes[quote.symbol] = quote

@@ -182,3 +182,22 @@ async def test_order_books_have_the_quote_as_their_one_level(broker: Any) -> Non
                 seen |= {message["T"]: message for message in await socket.receive_json()}
         assert set(seen["o"]) == {"T", "S", "t", "b", "a", "r"}
         assert (seen["o"]["b"][0]["p"], seen["o"]["t"]) == (seen["q"]["bp"], seen["q"]["t"])
+
+
+async def test_prices_set_by_hand_are_part_of_the_past(start_broker: Any, client_of: Any) -> None:
+    broker = start_broker("--requests-per-minute", "0")
+    async with client_of(broker.url) as client:
+        generated = (await client.get("/v2/stocks/DIS/quotes", start="2026-01-01", limit="2"))["quotes"]
+        for price in ("7.5", "8.25"):
+            status, _ = await client.call(
+                "PUT", "/paper/v1/prices/DIS", json={"bid": price, "ask": "9", "price": price}
+            )
+            assert status < 300
+        await asyncio.sleep(1.5)  # held: nothing else is shown
+        newest = (await client.get("/v2/stocks/DIS/quotes", sort="desc", limit="3"))["quotes"]
+        assert [quote["bp"] for quote in newest[:2]] == [8.25, 7.5]
+        assert newest[2]["bp"] > 50
+        trades = (await client.get("/v2/stocks/DIS/trades", sort="desc", limit="2"))["trades"]
+        assert [trade["p"] for trade in trades] == [8.25, 7.5]
+        again = (await client.get("/v2/stocks/DIS/quotes", start="2026-01-01", limit="2"))["quotes"]
+        assert again == generated
