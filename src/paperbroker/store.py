@@ -38,6 +38,7 @@ class _Batch:
     """What goes into one commit; orders and accounts only as they are at its end."""
 
     orders: dict[str, tuple[Order, Asset, bytes]] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
     accounts: dict[str, Account] = field(default_factory=dict)
     activities: list[Row] = field(default_factory=list)
     fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
@@ -83,8 +84,9 @@ class Store:
         return self._order_seq
 
     def put_order(self, order: Order, asset: Asset, wire: bytes) -> None:
-        if order.updated_ns == order.created_ns:
+        if order.updated_ns == order.created_ns and order.id not in self._batch.fresh:
             self._taken.add(order.account_id, order.client_order_id)
+            self._batch.fresh.add(order.id)
         self._batch.orders[order.id] = (order, asset, wire)
         self._wake()
 
@@ -176,10 +178,15 @@ class Store:
         while self._dirty():
             batch, self._batch = self._batch, _Batch()
             self._under_way = batch.done
-            orders = [_order_row(*item) for item in batch.orders.values()]
+            fresh, changed = [], []
+            for order, asset, wire in batch.orders.values():
+                if order.id in batch.fresh:
+                    fresh.append(_order_row(order, asset, wire))
+                else:
+                    changed.append(_changed_row(order, wire))
             accounts: list[Row] = [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
             try:
-                await loop.run_in_executor(self._thread, self._write, orders, accounts, batch)
+                await loop.run_in_executor(self._thread, self._write, fresh, changed, accounts, batch)
             except BaseException:
                 self._failed = True
                 self._batch.done.set()
@@ -189,11 +196,12 @@ class Store:
             for tell in batch.after:
                 tell()
 
-    def _write(self, orders: list[Row], accounts: list[Row], batch: _Batch) -> None:
+    def _write(self, fresh: list[Row], changed: list[Row], accounts: list[Row], batch: _Batch) -> None:
         write, fills = self._writer, batch.fills
         write.execute("begin immediate")
         try:
-            write.executemany(tables.PUT_ORDER, orders)
+            write.executemany(tables.PUT_ORDER, fresh)
+            write.executemany(tables.CHANGE_ORDER, changed)
             write.executemany(tables.PUT_ACCOUNT, accounts)
             write.executemany(tables.PUT_ACTIVITY, batch.activities)
             write.executemany(tables.PUT_FILL, fills)
@@ -257,6 +265,11 @@ def _last_seq(path: Path) -> int:
             os.truncate(path, path.stat().st_size - (len(tail) - len(whole)))
     lines = whole.splitlines()
     return int(msgspec.json.decode(lines[-1])["seq"]) if lines else 0
+
+
+def _changed_row(order: Order, wire: bytes) -> Row:
+    state = _encode(order) if order.is_open else None
+    return (int(order.is_open), order.submitted_ns, order.parent_id, wire, state, order.id)
 
 
 def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:

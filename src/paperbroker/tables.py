@@ -73,6 +73,11 @@ on conflict (id) do update set is_open = excluded.is_open, submitted_ns = exclud
     state = excluded.state
 """
 
+# Of an order that is there already: an upsert would look at every unique index first.
+CHANGE_ORDER = """
+update orders set is_open = ?, submitted_ns = ?, parent_id = ?, wire = ?, state = ? where id = ?
+"""
+
 PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, order_id, body) values (?, ?, ?, ?, ?, ?)"
 
 PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"

@@ -91,7 +91,7 @@ class Control:
         return b"[" + b",".join(lines) + b"]"
 
     def _requests(self, request: Request, body: Body) -> object:
-        """The last 10,000 requests to Alpaca's paths: `after` (seq), `key`, `method`, `path` (beginning), `status`."""
+        """The last 5,000 requests to Alpaca's paths: `after` (seq), `key`, `method`, `path` (beginning), `status`."""
         query = request.query_params
         wanted = {name: query.get(name) for name in ("key", "method", "path", "status", "fault")}
         return self._mischief.log.listed(after=whole_number(query, "after", 0, 2**53, least=0), **wanted)

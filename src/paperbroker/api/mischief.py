@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from paperbroker.faults import REQUEST_KINDS, Facts, Fault, Faults, plain
 
-LOGGED = 10_000
+LOGGED = 5_000
 _ANSWERS = {
     "reject": (403, 40310000, "rejected on request"),
     "rate_limit": (429, 42910000, "rate limit exceeded"),
