@@ -52,6 +52,10 @@ def _leg_id(request: OrderRequest, role: Role) -> str:
     return id_of(request.client_order_id, role)
 
 
+def _has_profit(orders: list[Order]) -> bool:
+    return any(order.group_role is Role.TAKE_PROFIT for order in orders)
+
+
 class Groups:
     """The open orders of every group."""
 
@@ -72,9 +76,16 @@ class Groups:
         return [member for member in members.values() if member.id != order.id]
 
     def resume(self, order: Order) -> None:
-        """After a restart: a held stop whose entry is done watches the price again."""
-        if order.group_role is Role.STOP_LOSS and not self.waits_for_entry(order):
+        """After a restart: a held leg whose entry is done goes on."""
+        if not self.waits_for_entry(order):
+            self.go_on(order)
+
+    def go_on(self, order: Order) -> None:
+        """A held leg whose entry is done watches the price if it has a take-profit beside it, else works."""
+        if order.group_role is Role.STOP_LOSS and _has_profit(self.others(order)):
             self._work(order)
+        else:
+            self._wake([order])
 
     def trigger(self, order: Order) -> None:
         """A held stop has been triggered: it takes the place of the take-profit."""
@@ -87,6 +98,8 @@ class Groups:
         """An order of a group has changed; `qty` is what an execution filled."""
         if order.status in TERMINAL:
             self._forget(order)
+        if event is Event.REJECTED and order.replaces is not None:
+            return  # a replacement that was turned down: the others stay with the order that it was for
         if event in {Event.CANCELED, Event.EXPIRED, Event.REJECTED}:
             for other in self.others(order):
                 if not other.triggered:
@@ -106,7 +119,7 @@ class Groups:
     def _wake(self, exits: list[Order]) -> None:
         """The entry is filled: the first exit holds the position, a stop beside it waits for its price."""
         for order in exits:
-            if order.group_role is Role.STOP_LOSS and len(exits) > 1:
+            if order.group_role is Role.STOP_LOSS and _has_profit(exits):
                 continue  # woken by its take-profit
             if order.status is not Status.HELD:
                 continue

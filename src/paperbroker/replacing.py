@@ -213,8 +213,10 @@ class Replacing:
         new.qty = left
         new.hold_price, new.hold_qty = new.full_hold_price, min(new.full_hold_qty, left)
         self._ledger.change(new, Event.HELD if held else Event.NEW)
-        if not held or not self._groups.waits_for_entry(new):
+        if not held:
             self._floor.work(new)
+        elif not self._groups.waits_for_entry(new):
+            self._groups.go_on(new)
 
 
 def _check_qty(old: Order, qty: Decimal, *, crypto: bool) -> None:

@@ -137,6 +137,36 @@ async def test_a_replaced_stop_stays_held_and_triggers_at_its_new_price(house: H
     assert (profit.status, fresh.status) == (Status.CANCELED, Status.FILLED)
 
 
+@pytest.mark.parametrize("order_class", ["bracket", "oto"])
+async def test_an_entry_that_is_filled_before_its_replacement_keeps_its_exits(house: House, order_class: str) -> None:
+    exits = BRACKET if order_class == "bracket" else {"order_class": "oto", "stop_loss": {"stop_price": "220"}}
+    entry = house.send("AAPL", "buy", 10, limit_price="229", **exits)
+    legs = house.legs(entry)
+    house.hand.pass_by(1)
+    house.core.faults.add({"kind": "fill_before_replace"})
+    fresh = house.replace(entry, limit_price="228")
+    house.hand.pass_by(1)
+    assert (entry.status, fresh.status) == (Status.FILLED, Status.REJECTED)
+    assert [leg.status for leg in legs] == [Status.NEW, Status.HELD][: len(legs)]
+    house.quote("AAPL", "219.98", "219.99")
+    house.hand.pass_by(1)
+    assert (legs[-1].status, house.account.qty("AAPL")) == (Status.FILLED, 0)
+
+
+async def test_a_leg_that_is_being_replaced_while_its_entry_is_filled_works(house: House) -> None:
+    entry = house.send("AAPL", "buy", 10, limit_price="229", **BRACKET)
+    profit, _ = house.legs(entry)
+    house.hand.pass_by(1)
+    fresh = house.replace(profit, limit_price="241")
+    house.core.floor.fill_all(entry)
+    house.hand.pass_by(1)
+    assert (profit.status, fresh.status) == (Status.REPLACED, Status.NEW)
+    house.quote("AAPL", "241.00", "241.01")
+    house.hand.pass_by(1)
+    assert (fresh.status, house.account.qty("AAPL")) == (Status.FILLED, 0)
+    assert not house.account.open_orders
+
+
 async def test_a_replaced_entry_takes_its_legs_along(house: House) -> None:
     entry = house.send("AAPL", "buy", 10, limit_price="229", **BRACKET)
     profit, stop = house.legs(entry)
