@@ -23,6 +23,7 @@ TIMEFRAMES = ["1Min", "7Min", "59T", "1Hour", "5H", "1Day", "1Week", "1Month", "
 instants_of_time = st.integers(parse("2020-01-01"), parse("2030-01-01"))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TIMEFRAMES), instants_of_time)
 def test_every_instant_lies_in_one_window_and_windows_follow_each_other(given_frame: str, ns: int) -> None:
     frame = parse_timeframe(given_frame)
@@ -32,7 +33,7 @@ def test_every_instant_lies_in_one_window_and_windows_follow_each_other(given_fr
     assert frame.start_of(frame.after(begin) - 1) == begin
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(TIMEFRAMES), instants_of_time, st.integers(0, 40))
 def test_windows_are_the_same_forwards_and_backwards(given_frame: str, start: int, days: int) -> None:
     frame = parse_timeframe(given_frame)
@@ -84,6 +85,7 @@ def test_longer_bars_are_made_of_the_minutes_that_are_over() -> None:
     assert hour.trades == len(trades), "the minute that is not over is not in it"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**60), st.sampled_from([1.0, 20.0, 0.5, 3.7]))
 def test_a_shift_there_and_back_is_within_a_microsecond(ns: int, speed: float) -> None:
     shift = Shift(2**59, NOON, speed)
@@ -116,6 +118,7 @@ def test_periods_go_back_to_the_same_day_or_the_months_last() -> None:
     assert new_york_date(minus_period(may, 2, "W")) == date(2026, 5, 17)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**62), st.integers(1, 2**62))
 def test_an_events_id_tells_its_number_and_sorts_by_time(ns: int, seq: int) -> None:
     assert seq_of(ulid(ns, seq)) == seq
@@ -123,6 +126,7 @@ def test_an_events_id_tells_its_number_and_sorts_by_time(ns: int, seq: int) -> N
     assert ulid(ns, seq) < ulid(ns + 1_000_000, 1)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["NYSE", "OPRA"]), instants_of_time)
 def test_a_markets_phase_ends_later_and_is_followed_by_another(name: str, ns: int) -> None:
     venue = markets.find(name)
