@@ -24,9 +24,8 @@ HEADERS = {"APCA-API-KEY-ID": "mock-bench", "APCA-API-SECRET-KEY": "any"}
 
 
 def start(command: list[str], core: int) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, {core})  # before it has threads, which inherit it
     assert process.stdout is not None
     return process, process.stdout.readline().split()[-1]
 

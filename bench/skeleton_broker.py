@@ -1,7 +1,7 @@
-"""The least that a broker of this kind can be: Starlette, msgspec, three websocket events an order, SQLite group commit.
+"""The least that a broker of this kind can be: Starlette, msgspec, three websocket events, SQLite group commit.
 
-What `paperbroker_throughput.py` compares with. Every order becomes new and is filled in the next turns of the loop; each
-of its three states is an event with the protocol's whole field set, kept by an upsert, and answer and events wait for
+What `paperbroker_throughput.py` compares with. Every order becomes new and is filled in the next turns of the loop;
+each of its three states is an event with the protocol's whole field set, kept by an upsert, and answer and events wait for
 their commit. It checks nothing, books nothing and has no prices.
 """
 
