@@ -1,8 +1,8 @@
 """The least that a broker of this kind can be: Starlette, msgspec, three websocket events, SQLite group commit.
 
 What `paperbroker_throughput.py` compares with. Every order becomes new and is filled in the next turns of the loop;
-each of its three states is an event with the protocol's whole field set, kept by an upsert, and answer and events wait for
-their commit. It checks nothing, books nothing and has no prices.
+each of its three states is an event with the protocol's whole field set, kept by an upsert, and answer and events
+wait for their commit. It checks nothing, books nothing and has no prices.
 """
 
 import asyncio
@@ -84,7 +84,8 @@ class Skeleton:
         now = datetime.now(UTC).isoformat()
         order = {
             **NOTHING, "id": str(uuid.uuid4()), "status": "pending_new", "filled_qty": "0", "created_at": now,
-            "updated_at": now, "submitted_at": now, "expires_at": now, "order_class": "", "extended_hours": False, **body,
+            "updated_at": now, "submitted_at": now, "expires_at": now, "order_class": "", "extended_hours": False,
+            **body,
         }  # fmt: skip
         done = self.done
         wire = self.change(order, "pending_new")
@@ -148,7 +149,7 @@ async def main(folder: Path) -> None:
     config = uvicorn.Config(app, port=0, log_level="error", ws_per_message_deflate=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     print(f"skeleton ready at http://127.0.0.1:{port}", flush=True)
