@@ -122,6 +122,11 @@ class Account:
         self._held[spot] += order.hold_qty
         self._holds[order.id] = (pot, cost, spot, order.hold_qty)
 
+    def set_aside(self, order: Order) -> None:
+        """Forget an order and what it holds until `keep_hold` is called again."""
+        self._release(order.id)
+        self.open_orders.pop(order.id, None)
+
     def _release(self, order_id: str) -> None:
         if hold := self._holds.pop(order_id, None):
             pot, cost, spot, qty = hold
@@ -156,6 +161,16 @@ class Account:
         if coin_fee and (position := self.state.positions.get(asset.holding)):
             position.take(coin_fee)
             self._drop_if_flat(position)
+
+    def unbook(
+        self, asset: Asset, side: Side, *, qty: Decimal, price: Decimal, fee: Decimal, prices: Prices, ns: int
+    ) -> None:
+        """Take an execution back with its fee, as if it had not happened."""
+        if fee and side is Side.BUY:
+            self._trade(asset.holding, fee, price, ns)
+        self.book(asset, side.opposite, qty=qty, price=price, fee=ZERO, prices=prices, ns=ns)
+        if fee and side is Side.SELL:
+            self.state.cash += fee
 
     def _trade(self, holding: str, signed_qty: Decimal, price: Decimal, ns: int) -> None:
         position = self.state.positions.setdefault(holding, Position(holding))
@@ -202,8 +217,12 @@ def price_of(position: Position, prices: Prices) -> Decimal:
 
 def open_account(key: str, prices: Prices, ns: int, day: date) -> Account:
     """A fresh account, at its first contact."""
+    return Account(opening_state(key, prices, ns, day))
+
+
+def opening_state(key: str, prices: Prices, ns: int, day: date) -> AccountState:
     price = prices.reckoned(OPENING_COIN)
     state = AccountState(account_id_of(key), key, ns, day)
     state.positions = {OPENING_COIN: Position(OPENING_COIN, OPENING_COIN_QTY, price, ns)}
     state.last_equity = OPENING_CASH + dollars(OPENING_COIN_QTY * price)
-    return Account(state)
+    return state

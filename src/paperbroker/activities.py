@@ -3,15 +3,16 @@
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
 from paperbroker.assets import Asset
 from paperbroker.fees import DayFees
 from paperbroker.money import ZERO, text
-from paperbroker.orders import Order, Status
+from paperbroker.orders import Order
 from paperbroker.prices.quotes import Quote
-from paperbroker.timestamps import at, new_york, rfc3339
+from paperbroker.timestamps import SECOND, at, new_york, rfc3339
 
 _encode = msgspec.json.Encoder().encode
 
@@ -69,19 +70,24 @@ class Activity:
 
 def activity_id(ns: int, unique: str) -> str:
     """`YYYYMMDDHHMMSSmmm::uuid`, New York's local time."""
-    local = new_york(ns)
-    return f"{local:%Y%m%d%H%M%S}{local.microsecond // 1000:03d}::{unique}"
+    seconds, rest = divmod(ns, SECOND)
+    return f"{_local_second(seconds)}{rest // 1_000_000:03d}::{unique}"
 
 
-def fill_activity(execution: Execution) -> Activity:
+@lru_cache(maxsize=16)
+def _local_second(seconds: int) -> str:
+    return f"{new_york(seconds * SECOND):%Y%m%d%H%M%S}"
+
+
+def fill_activity(execution: Execution, *, final: bool) -> Activity:
+    """A fill; `final` when it completes its order."""
     order = execution.order
     identity = activity_id(execution.ns, execution.id)
-    done = order.status is Status.FILLED
     body = {
         "id": identity,
         "activity_type": "FILL",
         "transaction_time": rfc3339(execution.ns),
-        "type": "fill" if done else "partial_fill",
+        "type": "fill" if final else "partial_fill",
         "price": text(execution.price),
         "qty": text(execution.qty),
         "side": order.side,
@@ -89,9 +95,26 @@ def fill_activity(execution: Execution) -> Activity:
         "leaves_qty": text(execution.leaves_qty),
         "order_id": order.id,
         "cum_qty": text(execution.cum_qty),
-        "order_status": "filled" if done else "partially_filled",
+        "order_status": "filled" if final else "partially_filled",
     }
     return Activity(identity, order.account_id, execution.ns, "FILL", order.id, _encode(body))
+
+
+def bust_activity(fill: dict[str, str], ns: int, unique: str) -> Activity:
+    """A trade bust: the fill of a line of the fill log, taken back."""
+    identity = activity_id(ns, unique)
+    body = {
+        "id": identity,
+        "activity_type": "FILL",
+        "execution_type": "trade_bust",
+        "transaction_time": rfc3339(ns),
+        "type": "fill",
+        **{name: fill[name] for name in ("price", "qty", "side", "symbol", "order_id")},
+        "leaves_qty": "0",
+        "cum_qty": "0",
+        "order_status": "filled",
+    }
+    return Activity(identity, fill["account_id"], ns, "FILL", fill["order_id"], _encode(body))
 
 
 def fee_activity(account_id: str, fees: DayFees, asset: Asset, posted_ns: int) -> Activity:

@@ -3,47 +3,46 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict
 
 import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from paperbroker.api.activities import Activities
+from paperbroker.api.closing import Closing
 from paperbroker.api.control import Control
 from paperbroker.api.data_stream import DataStream
 from paperbroker.api.endpoint import EXCEPTION_HANDLERS, Gate
+from paperbroker.api.events import Events
+from paperbroker.api.history import HistoryPages
 from paperbroker.api.limits import Limits
+from paperbroker.api.markets import Markets
 from paperbroker.api.orders import Orders
+from paperbroker.api.portfolio import Portfolio
 from paperbroker.api.quotes import Quotes
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.trading import Trading
+from paperbroker.api.watchlists import WatchlistPages
 from paperbroker.assets import Assets
 from paperbroker.calendar import FIRST_YEAR, LAST_YEAR
-from paperbroker.clock import Clock, Hours
-from paperbroker.days import Days
-from paperbroker.desk import Desk
-from paperbroker.floor import Floor
-from paperbroker.ledger import Ledger
-from paperbroker.matching import Dice
-from paperbroker.prices.feed import Feed, TapeFeed, WalkFeed
+from paperbroker.clock import Clock
+from paperbroker.core import Core, build_core
+from paperbroker.equity import EquityPoints
+from paperbroker.prices.feed import Feed, PushedFeed, TapeFeed, WalkFeed
+from paperbroker.prices.hand_history import HandHistory
+from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
+from paperbroker.prices.shift import Shift
 from paperbroker.prices.tape import Tape
+from paperbroker.prices.tape_history import TapeHistory
+from paperbroker.prices.walk_history import WalkHistory
 from paperbroker.settings import BadSettings, Settings
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
+from paperbroker.trade_events import TradeEvents
+from paperbroker.watchlists import Watchlists
 
 _log = structlog.get_logger()
-
-
-class Common(TypedDict):
-    """What the floor, the days and the desk all work with."""
-
-    clock: Clock
-    hours: Hours
-    prices: Prices
-    store: Store
-    ledger: Ledger
 
 
 def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
@@ -52,53 +51,79 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     Call it inside the event loop that will serve. Raises BadSettings, sqlite3.Error, OSError, TapeError.
     """
     assets, prices = Assets(), Prices()
-    clock, feed = _time_and_prices(settings, assets, prices)
-    store = Store(settings.data)
+    clock, feed, history = _time_and_prices(settings, assets, prices)
+    core = build_core(
+        settings.data,
+        clock=clock,
+        timers=asyncio.get_running_loop(),
+        assets=assets,
+        prices=prices,
+        hours=settings.hours,
+        seed=settings.seed,
+        fills=settings.fills,
+    )
+    store, ledger, desk = core.store, core.ledger, core.desk
     store.on_failure = lambda _: on_failure()
-    hours, timers = settings.hours, asyncio.get_running_loop()
-    ledger = Ledger(clock, assets, prices, store)
-    common: Common = {"clock": clock, "hours": hours, "prices": prices, "store": store, "ledger": ledger}
-    floor = Floor(**common, assets=assets, dice=Dice(settings.seed), timers=timers)
-    days = Days(**common, assets=assets, floor=floor, timers=timers)
-    desk = Desk(**common, floor=floor)
+    equity = EquityPoints(clock, prices, ledger, store)
+    trade_events = TradeEvents(ledger, store)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         feed.start()
-        desk.resume()
-        days.start()
+        core.start()
         task = asyncio.create_task(feed.run())
         task.add_done_callback(lambda ended: _feed_ended(ended, on_failure))
+        measuring = asyncio.create_task(equity.run())
         yield
+        measuring.cancel()
         task.cancel()
         await store.close()
 
-    gate = Gate(ledger, store)
+    gate = Gate(ledger, store, core.faults)
+    limits = Limits(settings.requests_per_minute)
+    more = (
+        Closing(desk, assets),
+        Events(trade_events),
+        Markets(clock),
+        Portfolio(equity, clock, prices),
+        WatchlistPages(Watchlists(store, clock), assets),
+    )
     routes = [
         *_trading_routes(
-            gate, settings, Trading(assets, prices, clock, settings.hours, store), Orders(desk, assets, store), store
+            gate,
+            limits,
+            Trading(assets, prices, clock, settings.hours, store),
+            Orders(desk, core.replacing, assets, store),
+            store,
         ),
-        *_data_routes(gate, settings, Quotes(assets, prices)),
-        *Control(store, clock).routes(),
-        *_streams(ledger, prices, settings),
+        *(route for pages in more for route in gate.routes(pages.routes(), limits)),
+        *_data_routes(
+            gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, HandHistory(history, prices))
+        ),
+        *_streams(core, gate, settings),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 
 
-def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed]:
+def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed, History]:
     """With a tape the clock is the tape's, unless its events are given the wall's time."""
     if settings.tape is None:
         clock = Clock(settings.start_ns)
         _check_calendar(settings, clock.peek())
-        return clock, WalkFeed(settings.seed, prices, clock)
+        feed = WalkFeed(settings.seed, prices, clock) if settings.prices == "generated" else PushedFeed()
+        return clock, feed, WalkHistory(settings.seed)
     tape = Tape(settings.tape)
     start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
     _check_calendar(settings, start_ns)
     tape.seek(start_ns)
     clock = Clock(start_ns, settings.speed)
-    return Clock() if settings.rebase else clock, TapeFeed(tape, clock, prices, assets, rebase=settings.rebase)
+    if not settings.rebase:
+        return clock, TapeFeed(tape, clock, prices, assets, None), TapeHistory(settings.tape)
+    wall = Clock()
+    shift = Shift(start_ns, wall.peek(), settings.speed)
+    return wall, TapeFeed(tape, clock, prices, assets, shift), TapeHistory(settings.tape, shift)
 
 
 def _check_calendar(settings: Settings, ns: int) -> None:
@@ -113,12 +138,19 @@ def _feed_ended(task: asyncio.Task[None], on_failure: Callable[[], None]) -> Non
         on_failure()
 
 
-def _trading_routes(gate: Gate, settings: Settings, trading: Trading, orders: Orders, store: Store) -> list[BaseRoute]:
-    limits = Limits(settings.requests_per_minute)
+def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders, store: Store) -> list[BaseRoute]:
     activities = Activities(store)
     return [
         gate.route(path, method, handler, limits)
         for path, method, handler in (
+            # the first ones are found fastest
+            ("/v2/orders", "POST", orders.submit),
+            ("/v2/orders", "GET", orders.listed),
+            ("/v2/orders", "DELETE", orders.cancel_all),
+            ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
+            ("/v2/orders/{id}", "GET", orders.get),
+            ("/v2/orders/{id}", "PATCH", orders.replace),
+            ("/v2/orders/{id}", "DELETE", orders.cancel),
             ("/v2/account", "GET", trading.account),
             ("/v2/account/configurations", "GET", trading.configurations),
             ("/v2/account/configurations", "PATCH", trading.change_configurations),
@@ -128,44 +160,27 @@ def _trading_routes(gate: Gate, settings: Settings, trading: Trading, orders: Or
             ("/v2/calendar", "GET", trading.calendar),
             ("/v2/assets", "GET", trading.assets),
             ("/v2/assets/{symbol:path}", "GET", trading.asset),
-            ("/v2/orders", "GET", orders.listed),
-            ("/v2/orders", "POST", orders.submit),
-            ("/v2/orders", "DELETE", orders.cancel_all),
-            ("/v2/orders:by_client_order_id", "GET", orders.by_client_order_id),
-            ("/v2/orders/{id}", "GET", orders.get),
-            ("/v2/orders/{id}", "DELETE", orders.cancel),
             ("/v2/positions", "GET", trading.positions),
             ("/v2/positions/{symbol:path}", "GET", trading.position),
         )
     ]
 
 
-def _data_routes(gate: Gate, settings: Settings, quotes: Quotes) -> list[BaseRoute]:
+def _data_routes(gate: Gate, settings: Settings, quotes: Quotes, history: HistoryPages) -> list[BaseRoute]:
     limits = Limits(settings.requests_per_minute)
-    return [
-        gate.route(path, "GET", handler, limits)
-        for path, handler in (
-            ("/v2/stocks/quotes/latest", quotes.stock_quotes),
-            ("/v2/stocks/trades/latest", quotes.stock_trades),
-            ("/v2/stocks/snapshots", quotes.stock_snapshots),
-            ("/v2/stocks/{symbol}/quotes/latest", quotes.stock_quote),
-            ("/v2/stocks/{symbol}/trades/latest", quotes.stock_trade),
-            ("/v2/stocks/{symbol}/snapshot", quotes.stock_snapshot),
-            ("/v1beta3/crypto/us/latest/quotes", quotes.coin_quotes),
-            ("/v1beta3/crypto/us/latest/trades", quotes.coin_trades),
-            ("/v1beta3/crypto/us/snapshots", quotes.coin_snapshots),
-        )
-    ]
+    return [*gate.routes(quotes.routes(), limits), *gate.routes(history.routes(), limits)]
 
 
-def _streams(ledger: Ledger, prices: Prices, settings: Settings) -> list[BaseRoute]:
-    trade_stream = TradeStream(ledger)
+def _streams(core: Core, gate: Gate, settings: Settings) -> list[BaseRoute]:
+    """The streams, and the control API, which can cut them."""
+    trade_stream = TradeStream(core.ledger, core.faults)
     data = {
-        path: DataStream(prices, coins=coins, most_symbols=settings.stream_symbols)
+        path: DataStream(core.prices, core.faults, coins=coins, most_symbols=settings.stream_symbols)
         for path, coins in (("/v2/iex", False), ("/v2/sip", False), ("/v2/test", False), ("/v1beta3/crypto/us", True))
     }
     return [
         WebSocketRoute("/stream", trade_stream.serve),
         WebSocketRoute("/stream/", trade_stream.serve),
         *(WebSocketRoute(path, stream.serve) for path, stream in data.items()),
+        *Control(core, gate, trade_stream, list(data.values())).routes(),
     ]

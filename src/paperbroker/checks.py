@@ -15,13 +15,15 @@ from paperbroker.errors import (
     unprocessable,
     wash_trade,
 )
-from paperbroker.intake import SMALLEST_COIN_COST, OrderRequest
-from paperbroker.money import NINE_DECIMALS, ZERO
-from paperbroker.orders import Order, OrderType, Side
+from paperbroker.intake import OrderRequest
+from paperbroker.money import NINE_DECIMALS, ZERO, text
+from paperbroker.orders import Order, OrderClass, OrderType, Side
 from paperbroker.prices.market import Prices
 
 SHORT_MARGIN = Decimal("1.03")  # a short sale is reckoned at 3 % above the ask (Alpaca, "Buying power")
 SMALLEST_EQUITY_FOR_SHORTS = Decimal(2000)
+SMALLEST_COIN_COST = Decimal(10)
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     if request.fractional and not request.asset.crypto and not configuration.fractional_trading:
         raise forbidden("fractional trading is not enabled for this account")
     _check_wash_trade(request, account.open_orders.values())
+    _check_exits(request, prices)
+    hold = _hold(request, account, prices)
+    if request.position_intent and request.position_intent != hold.intent:
+        raise unprocessable(f"position intent mismatch, inferred: {hold.intent}, specified: {request.position_intent}")
+    _check_class(request, hold)
+    return hold
+
+
+def _hold(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     position = account.qty(request.asset.holding)
     if request.side is Side.BUY:
         return _check_cover(request, account, prices) if position < 0 else _check_buy(request, account, prices)
@@ -49,10 +60,45 @@ def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     return _check_short(request, account, prices)
 
 
+def _check_class(request: OrderRequest, hold: Hold) -> None:
+    """A bracket and an OTO open a position, an OCO closes one."""
+    if request.order_class == OrderClass.OCO and hold.intent.endswith("open"):
+        raise unprocessable("oco orders must be exit orders")
+    if request.order_class in {OrderClass.BRACKET, OrderClass.OTO} and hold.intent.endswith("close"):
+        raise unprocessable(f"{request.order_class} orders must be entry orders")
+
+
+def _check_exits(request: OrderRequest, prices: Prices) -> None:
+    """The exits lie at least a cent beyond the base price: the entry's own price, else the current one."""
+    if not request.complex:
+        return
+    oco = request.order_class == OrderClass.OCO
+    own = request.limit_price or request.stop_price
+    base = prices.reckoned(request.asset.symbol) if oco or own is None else own
+    long = (request.side is Side.BUY) is not oco
+    stop = request.stop_loss.stop_price if request.stop_loss else None
+    profit = None if oco else request.take_profit
+    extra = {"base_price": text(base)}
+    if stop is not None and long and stop > base - _CENT:
+        raise unprocessable("stop_loss.stop_price must be <= base_price - 0.01", **extra)
+    if stop is not None and not long and stop < base + _CENT:
+        raise unprocessable("stop_loss.stop_price must be >= base_price + 0.01", **extra)
+    if profit is not None and long and profit < base + _CENT:
+        raise unprocessable("take_profit.limit_price must be >= base_price + 0.01", **extra)
+    if profit is not None and not long and profit > base - _CENT:
+        raise unprocessable("take_profit.limit_price must be <= base_price - 0.01", **extra)
+
+
 def _check_wash_trade(request: OrderRequest, open_orders: Iterable[Order]) -> None:
-    """Against an open opposite order: refused if either is a market order, limits only when they could meet."""
+    """Alpaca's table: an open opposite market or stop order, or a new one, is refused.
+
+    Orders with limits only when they could meet. Bracket, OCO and OTO orders and trailing stops are exempt, on either
+    side.
+    """
+    if request.complex or request.type is OrderType.TRAILING_STOP:
+        return
     for order in open_orders:
-        if order.symbol != request.asset.symbol or order.side is request.side:
+        if order.symbol != request.asset.symbol or order.side is request.side or _exempt(order):
             continue
         if order.limit_price is None:
             raise wash_trade(order.id, "opposite side market/stop order exists")
@@ -63,6 +109,10 @@ def _check_wash_trade(request: OrderRequest, open_orders: Iterable[Order]) -> No
             buying, selling = selling, buying
         if buying >= selling:
             raise wash_trade(order.id, "opposite side limit order exists")
+
+
+def _exempt(order: Order) -> bool:
+    return order.is_complex or order.type is OrderType.TRAILING_STOP
 
 
 def _check_buy(request: OrderRequest, account: Account, prices: Prices) -> Hold:
@@ -121,7 +171,8 @@ def _check_available(request: OrderRequest, account: Account, existing: Decimal,
 def _check_short(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     if refusal := _no_short(request, account):
         raise refusal
-    price = max(request.limit_price or ZERO, _ask(request.asset.symbol, prices) * SHORT_MARGIN)
+    highest = max(request.limit_price or ZERO, request.stop_price or ZERO)
+    price = max(highest, _ask(request.asset.symbol, prices) * SHORT_MARGIN)
     figures = account.figures(prices)
     if figures.equity < SMALLEST_EQUITY_FOR_SHORTS:
         raise forbidden("account is not allowed to short")
@@ -142,10 +193,12 @@ def _no_short(request: OrderRequest, account: Account) -> Refusal | None:
 
 
 def _worst_price(request: OrderRequest, prices: Prices) -> Decimal:
-    """What a buy is reckoned at: its limit, else the ask."""
-    if request.type is OrderType.LIMIT and request.limit_price is not None:
+    """What a buy is reckoned at: its limit; a stop at its stop price, if that is above the ask; else the ask."""
+    if request.limit_price is not None:
         return request.limit_price
-    return _ask(request.asset.symbol, prices)
+    ask = _ask(request.asset.symbol, prices)
+    trail = request.trail_price or (request.trail_percent or ZERO) / 100 * ask
+    return max(ask, request.stop_price or ZERO, ask + trail)
 
 
 def _ask(symbol: str, prices: Prices) -> Decimal:
@@ -157,5 +210,5 @@ def _quantity(request: OrderRequest, prices: Prices) -> Decimal:
     """The quantity of an order; for money's worth of it, at its limit or the current price."""
     if request.qty is not None:
         return request.qty
-    price = request.limit_price or prices.reckoned(request.asset.symbol)
+    price = request.limit_price or request.stop_price or prices.reckoned(request.asset.symbol)
     return ((request.notional or ZERO) / price).quantize(NINE_DECIMALS, ROUND_UP)

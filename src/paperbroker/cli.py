@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -80,7 +81,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         ws_ping_timeout=20.0,
         ws_max_size=1 << 20,
         server_header=False,
+        proxy_headers=False,
     )
+    gc.freeze()  # what was made at start stays
+    gc.set_threshold(50_000, 20, 50)  # orders are freed by their counts; cycles are rare
     server = Server(config, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
@@ -146,6 +150,13 @@ def run(
     stream_symbols: Annotated[
         int, typer.Option(envvar=_PREFIX + "STREAM_SYMBOLS", min=0, help="for each data connection; 0: any number")
     ] = 0,
+    fills: Annotated[
+        str,
+        typer.Option(envvar=_PREFIX + "FILLS", help="paper: sizes are not looked at; displayed: no more than quoted"),
+    ] = "paper",
+    prices: Annotated[
+        str, typer.Option(envvar=_PREFIX + "PRICES", help="generated, or pushed by PUT /paper/v1/prices")
+    ] = "generated",
 ) -> None:
     """A paper broker that speaks Alpaca's protocol.
 
@@ -154,6 +165,12 @@ def run(
     try:
         if hours not in {"all", "nyse"}:
             raise BadSettings("--hours has to be all or nyse")
+        if fills not in {"paper", "displayed"}:
+            raise BadSettings("--fills has to be paper or displayed")
+        if prices not in {"generated", "pushed"}:
+            raise BadSettings("--prices has to be generated or pushed")
+        if prices == "pushed" and tape is not None:
+            raise BadSettings("--prices pushed and --tape exclude each other: leave one of them out")
         settings = Settings(
             host=host,
             port=port,
@@ -166,6 +183,8 @@ def run(
             rebase=rebase,
             requests_per_minute=requests_per_minute,
             stream_symbols=stream_symbols,
+            fills="paper" if fills == "paper" else "displayed",
+            prices="generated" if prices == "generated" else "pushed",
         )
     except BadSettings as problem:
         raise typer.Exit(_explain(str(problem))) from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paperbroker import calendar
-from paperbroker.timestamps import SECOND, midnight_after, new_york_date
+from paperbroker.timestamps import SECOND, at, midnight_after, new_york_date
 
 Hours = Literal["all", "nyse"]
 
@@ -31,6 +31,12 @@ class Clock:
         """A stamp: what time it is, strictly later than the last one."""
         self._last = max(self.peek(), self._last + 1)
         return self._last
+
+    def move(self, ns: int) -> None:
+        """Set it to an instant and let it run on from there. Stamps still never repeat."""
+        self._start_ns, self._monotonic_start = ns, time.monotonic_ns()
+        self._follows_wall = False
+        self._last = min(self._last, ns)
 
     def seconds_until(self, ns: int) -> float:
         """Real seconds until the broker's clock shows an instant; 0 when it has passed."""
@@ -84,3 +90,19 @@ def next_change(hours: Hours, ns: int) -> int:
             if session:
                 instants += [session.early_ns, session.open_ns, session.close_ns, session.late_ns]
     return min(instant for instant in instants if instant > ns)
+
+
+def auction_due(hours: Hours, ns: int, *, opening: bool) -> int:
+    """When an order for the open or the close sent now is worked on; with hours `all` both are at midnight."""
+    if hours == "all":
+        return midnight_after(ns)
+    return calendar.next_session(ns).open_ns if opening else calendar.next_close(ns)
+
+
+def auction_closed(hours: Hours, ns: int, *, opening: bool) -> bool:
+    """Whether orders for the open (9:28 to 19:00) or the close (10 minutes before it to 19:00) are refused now."""
+    session = calendar.session_on(new_york_date(ns)) if hours == "nyse" else None
+    if session is None:
+        return False
+    cut_off = session.open_ns - 120 * SECOND if opening else session.close_ns - 600 * SECOND
+    return cut_off <= ns < at(session.day, 19)

@@ -7,8 +7,9 @@ from paperbroker.assets import Assets
 from paperbroker.clock import Clock, Hours, next_change
 from paperbroker.floor import Floor, Timers
 from paperbroker.ledger import Ledger
-from paperbroker.orders import Event
+from paperbroker.orders import Order, TimeInForce
 from paperbroker.prices.market import Prices
+from paperbroker.statuses import Event, Status
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
 
@@ -48,26 +49,42 @@ class Days:
         self._expire()
         self._sleep()
 
+    def moved(self) -> None:
+        """The clock was set: end and begin what is due now. The usual wake-ups go on."""
+        self._pass()
+
     def _sleep(self) -> None:
         until = self._clock.seconds_until(next_change(self._hours, self._clock.peek()))
         self._timers.call_later(min(until + 0.001, _LONGEST_SLEEP_SECONDS), self._wake_up)
 
     def _wake_up(self) -> None:
+        self._pass()
+        self._sleep()
+
+    def _pass(self) -> None:
         today = new_york_date(self._clock.peek())
         if self._today < today:
             self._today = today
             self._prices.day_ended()
         self._close_days()
+        self._hold_closing_auction()
         self._expire()
         self._floor.wake()
-        self._sleep()
+
+    def _hold_closing_auction(self) -> None:
+        for order in self._open_orders():
+            due = order.due_ns is not None and order.due_ns <= self._clock.peek()
+            if due and order.time_in_force is TimeInForce.CLS and order.status is not Status.PENDING_CANCEL:
+                self._floor.close_auction(order)
+
+    def _open_orders(self) -> list[Order]:
+        return [order for account in self._ledger.accounts() for order in account.open_orders.values()]
 
     def _expire(self) -> None:
         now = self._clock.peek()
-        for account in self._ledger.accounts():
-            for order in list(account.open_orders.values()):
-                if order.expires_ns <= now:
-                    self._floor.end(order, Event.EXPIRED)
+        for order in self._open_orders():
+            if order.expires_ns <= now:
+                self._floor.end(order, Event.EXPIRED)
 
     def _close_days(self) -> None:
         """Post the fees of past days, one entry a pair and day, and note yesterday's equity."""

@@ -1,29 +1,28 @@
-"""The floor: accepted orders wait here for their session or their price, are filled against quotes, or end unfilled."""
+"""The floor: accepted orders wait here for their session, trigger or price, are filled against quotes, or end."""
 
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
-import structlog
-
 from paperbroker import matching
-from paperbroker.accounts import Account
-from paperbroker.activities import Execution, fill_activity
 from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock, Hours, stocks_trade
-from paperbroker.fees import fee
+from paperbroker.displayed import Displayed
+from paperbroker.executions import Executions
+from paperbroker.faults import Facts, Faults
+from paperbroker.groups import Groups
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice, RestingOrders, fill_price, rest_of
-from paperbroker.money import ZERO
-from paperbroker.orders import Event, Order, Side, Status, TimeInForce
+from paperbroker.orders import Order, Role, Side, TimeInForce
 from paperbroker.prices.market import Prices
-from paperbroker.prices.quotes import Quote
-from paperbroker.store import Store
-from paperbroker.timestamps import new_york_date
+from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.statuses import Event, Status
+from paperbroker.triggers import Stops, is_triggered, trail
 
-_log = structlog.get_logger()
+_AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.OPG, TimeInForce.CLS})
+_LEAVING = frozenset({Status.PENDING_CANCEL, Status.PENDING_REPLACE})
+_ASLEEP = frozenset({Status.PENDING_NEW, Status.ACCEPTED})
 
 
 class Timers(Protocol):
@@ -42,21 +41,32 @@ class Floor:
         hours: Hours,
         assets: Assets,
         prices: Prices,
-        store: Store,
         ledger: Ledger,
+        groups: Groups,
+        executions: Executions,
         dice: Dice,
         timers: Timers,
+        displayed: Displayed | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._clock = clock
         self._hours: Hours = hours
         self._assets = assets
         self._prices = prices
-        self._store = store
         self._ledger = ledger
+        self._groups = groups
+        self._executions = executions
         self._dice = dice
         self._timers = timers
+        self._displayed = displayed
+        self._faults = Faults() if faults is None else faults
+        self._asleep: dict[str, Order] = {}
         self._resting: dict[str, RestingOrders] = defaultdict(RestingOrders)
+        self._stops = Stops()
+        self.halted: set[str] = set()
+        groups.floor = self
         prices.on_quote.append(self._on_quote)
+        prices.on_trade.append(self._on_trade)
 
     def trades_now(self, asset: Asset, *, extended: bool) -> bool:
         """Whether orders for an asset are worked on at the moment.
@@ -70,15 +80,21 @@ class Floor:
         if self._works(order):
             self._timers.call_later(self._dice.delay(order, "accept", matching.ACCEPT_MS), self._accept, order)
         else:
-            self._resting[order.symbol].add(order)
+            self._asleep[order.id] = order
 
     def work(self, order: Order) -> None:
-        """Fill it soon if it is marketable; else let it rest, or end it if its time in force does not wait."""
+        """Fill it soon if it is marketable; else let it wait, or end it if its time in force does not wait."""
+        if not order.is_open:
+            return
+        if order.awaits_trigger:
+            self._stops.add(order)
+            self._watch(order)
+            return
         quote = self._prices.quotes.get(order.symbol)
         working = self._works(order)
-        if working and quote is not None and fill_price(order, quote) is not None:
+        if working and quote is not None and self._price_for(order, quote) is not None:
             self._fill_soon(order)
-        elif working and quote is not None and order.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}:
+        elif working and quote is not None and order.time_in_force in _AT_ONCE:
             self._ledger.change(order, Event.CANCELED)
         else:
             self._rest(order)
@@ -87,38 +103,96 @@ class Floor:
         """Ask for a cancel: it happens a little later, and a fill that is on its way may be faster."""
         if order.status is Status.PENDING_CANCEL:
             return
-        self._resting[order.symbol].discard(order)
+        self.take_off(order)
         self._ledger.change(order, Event.PENDING_CANCEL)
         delay = self._dice.delay(order, "cancel", matching.CANCEL_MS)
-        self._timers.call_later(delay, self.end, order, Event.CANCELED)
+        self._timers.call_later(delay, self._cancel, order)
+
+    def _cancel(self, order: Order) -> None:
+        facts = Facts(self._ledger[order.account_id].state.key, None, None, order.symbol, order.client_order_id)
+        if order.is_open and self._faults.take(facts, "fill_before_cancel"):
+            self.fill_all(order)
+        elif order.can(Event.ORDER_CANCEL_REJECTED) and self._faults.take(facts, "reject_cancel"):
+            self._ledger.change(order, Event.ORDER_CANCEL_REJECTED)
+            if not self._groups.waits_for_entry(order) or order.group_role is Role.ENTRY:
+                self.work(order)
+            return
+        self.end(order, Event.CANCELED)
 
     def end(self, order: Order, event: Event) -> None:
         """Cancel or expire an order, if that can still happen to it."""
         if order.can(event):
-            self._resting[order.symbol].discard(order)
+            self.take_off(order)
             self._ledger.change(order, event)
 
-    def wake(self) -> None:
-        """A session began or ended: work on what waited for it."""
-        for symbol, resting in list(self._resting.items()):
-            self._wake(self._assets[symbol], list(resting))
+    def take_off(self, order: Order) -> None:
+        """Let an order wait for nothing any more; a fill that is on its way still comes."""
+        self._asleep.pop(order.id, None)
+        self._resting[order.symbol].discard(order)
+        self._stops.discard(order)
 
-    def _wake(self, asset: Asset, waiting: Iterable[Order]) -> None:
-        for order in waiting:
-            if self.trades_now(asset, extended=order.extended_hours):
-                self._resting[order.symbol].discard(order)
-                if order.status is Status.ACCEPTED:
-                    self.bring(order)
+    def wake(self) -> None:
+        """A session began or ended, or a halt was lifted: work on what waited for it."""
+        for order in list(self._asleep.values()):
+            if self._works(order):
+                del self._asleep[order.id]
+                if order.status in _ASLEEP:
+                    self._accept(order) if order.due_ns else self.bring(order)
                 else:
                     self.work(order)
+        for symbol in list(self._resting):
+            if symbol in self._prices.quotes:
+                self._on_quote(self._prices.quotes[symbol])
+        for order in self._stops:
+            self._watch(order)
+
+    def close_auction(self, order: Order) -> None:
+        """Fill what was meant for the close at the quote of this moment, or cancel it."""
+        self.take_off(order)
+        quote = self._prices.quotes.get(order.symbol)
+        self._accept_at_once(order)
+        if quote is not None and order.is_open and order.symbol not in self.halted:
+            price = fill_price(order, quote)
+            if price is not None:
+                rest = self._rest_of(order, self._assets[order.symbol], price)
+                self._executions.execute(order, quote, qty=rest, price=price, leaves=Decimal(0))
+        self.end(order, Event.CANCELED)
+
+    def fill_now(self, order: Order, price: Decimal) -> None:
+        """Fill a fresh order at once at a price, whatever the market's is."""
+        self._accept_at_once(order)
+        self.fill_all(order, price)
+
+    def fill_all(self, order: Order, price: Decimal | None = None) -> None:
+        """Fill the whole rest at once, at a price, else its own, else the market's: a fill that wins a race."""
+        quote = self._prices.quotes.get(order.symbol)
+        if quote is None or not order.can(Event.FILL):
+            return
+        price = price or order.limit_price or (quote.ask if order.side is Side.BUY else quote.bid)
+        rest = self._rest_of(order, self._assets[order.symbol], price)
+        if rest > 0:
+            self.take_off(order)
+            self._executions.execute(order, quote, qty=rest, price=price, leaves=Decimal(0))
+
+    def _accept_at_once(self, order: Order) -> None:
+        if order.status in _ASLEEP:
+            self._ledger.change(order, Event.NEW)
 
     def _works(self, order: Order) -> bool:
+        if order.symbol in self.halted or (order.due_ns is not None and self._clock.peek() < order.due_ns):
+            return False
         return self.trades_now(self._assets[order.symbol], extended=order.extended_hours)
 
     def _accept(self, order: Order) -> None:
-        if order.can(Event.NEW):
-            self._ledger.change(order, Event.NEW)
-            self.work(order)
+        if not (order.can(Event.NEW) and order.status in _ASLEEP):
+            return
+        if self._faults:
+            facts = Facts(self._ledger[order.account_id].state.key, None, None, order.symbol, order.client_order_id)
+            if self._faults.take(facts, "reject_accepted"):
+                self.end(order, Event.REJECTED)
+                return
+        self._ledger.change(order, Event.NEW)
+        self.work(order)
 
     def _rest(self, order: Order) -> None:
         if order.limit_price is not None and not order.rested:
@@ -129,41 +203,78 @@ class Floor:
     def _fill_soon(self, order: Order) -> None:
         self._timers.call_later(self._dice.delay(order, "fill", matching.FILL_MS), self._fill, order)
 
+    def _on_trade(self, trade: Trade) -> None:
+        self._watch_all(trade.symbol)
+
     def _on_quote(self, quote: Quote) -> None:
+        self._watch_all(quote.symbol)
         resting = self._resting.get(quote.symbol)
         if not resting or not self.trades_now(self._assets[quote.symbol], extended=True):
             return
         still_waiting = []
         for order in resting.take_marketable(quote):
-            if order.status is not Status.ACCEPTED and self._works(order):
+            if self._works(order) and self._price_for(order, quote) is not None:
                 self._fill_soon(order)
             else:
                 still_waiting.append(order)
         for order in still_waiting:
             resting.add(order)
 
+    def _watch_all(self, symbol: str) -> None:
+        for order in self._stops.of(symbol):
+            self._watch(order)
+
+    def _watch(self, order: Order) -> None:
+        """Trail the price, and go to work once it has reached the stop."""
+        price = self._prices.current(order.symbol)
+        if price is None or not self._works(order) or not order.awaits_trigger:
+            return
+        if trail(order, price):
+            self._ledger.keep(order)
+        if is_triggered(order, price):
+            self._stops.discard(order)
+            order.triggered = True
+            if order.status is Status.HELD:
+                self._groups.trigger(order)
+            else:
+                self._ledger.keep(order)
+            self.work(order)
+
+    def _price_for(self, order: Order, quote: Quote) -> Decimal | None:
+        """The price at which a quote fills an order; None, too, when its displayed size is used up."""
+        price = fill_price(order, quote)
+        if price is None or self._displayed is None:
+            return price
+        rest = self._rest_of(order, self._assets[order.symbol], price)
+        return price if self._displayed.part(order, quote, rest) > 0 else None
+
     def _fill(self, order: Order) -> None:
-        """Fill against the quote of this moment; what is not marketable any more goes back to resting."""
+        """Fill against the quote of this moment; what is not marketable any more goes back to waiting."""
         if not order.is_open:
             return
         asset, quote = self._assets[order.symbol], self._prices.quotes[order.symbol]
-        price = fill_price(order, quote)
-        canceling = order.status is Status.PENDING_CANCEL
+        price = self._price_for(order, quote)
+        leaving = order.status in _LEAVING
         if price is None or not self._works(order):
-            if not canceling:
+            if not leaving:
                 self.work(order)
             return
         rest = self._rest_of(order, asset, price)
         if rest <= 0:  # the money that is left buys nothing any more
             self.end(order, Event.CANCELED)
             return
-        qty = self._dice.portion(order, rest)
-        self._execute(order, quote, qty=qty, price=price, leaves=rest - qty)
-        if qty < rest and not canceling:
+        qty = self._dice.portion(order, rest) if self._displayed is None else self._displayed.part(order, quote, rest)
+        if not self._executions.affordable(order, asset, qty=qty, price=price):
+            self.end(order, Event.CANCELED if order.filled_qty else Event.REJECTED)
+            return
+        if self._displayed is not None:
+            self._displayed.take(order, quote, qty)
+        self._executions.execute(order, quote, qty=qty, price=price, leaves=rest - qty)
+        if qty < rest and order.is_open and not leaving:
             if order.time_in_force is TimeInForce.IOC:
                 self._ledger.change(order, Event.CANCELED)
             else:
-                self._fill_soon(order)
+                self.work(order)
 
     def _rest_of(self, order: Order, asset: Asset, price: Decimal) -> Decimal:
         """What is left to fill; a sale for an amount of money never sells more than is held."""
@@ -172,46 +283,3 @@ class Floor:
         if order.notional is not None and order.side is Side.SELL and held > 0:
             rest = min(rest, held)
         return rest
-
-    def _execute(self, order: Order, quote: Quote, *, qty: Decimal, price: Decimal, leaves: Decimal) -> None:
-        ns = self._clock.now()
-        asset = self._assets[order.symbol]
-        account = self._ledger[order.account_id]
-        charged = self._charge(account, order, qty=qty, price=price, ns=ns)
-        account.book(asset, order.side, qty=qty, price=price, fee=charged, prices=self._prices, ns=ns)
-        order.fill(qty, price)
-        execution = Execution(
-            id=str(uuid.uuid4()),
-            ns=ns,
-            order=order,
-            asset=asset,
-            qty=qty,
-            price=price,
-            cum_qty=order.filled_qty,
-            leaves_qty=leaves,
-            position_qty=account.qty(asset.holding),
-            fee=charged,
-            quote=quote,
-        )
-        self._ledger.change(order, Event.PARTIAL_FILL if leaves else Event.FILL, ns, execution)
-        self._store.put_account(account)
-        self._store.put_activity(fill_activity(execution))
-        self._store.put_fill(execution)
-        _log.info("fill", **execution.facts())
-
-    def _charge(self, account: Account, order: Order, *, qty: Decimal, price: Decimal, ns: int) -> Decimal:
-        """The fee of an execution, noted for the day's end: in coins when coins are credited, else in dollars."""
-        asset = self._assets[order.symbol]
-        if not asset.crypto:
-            return ZERO
-        buying = order.side is Side.BUY
-        charged = fee(qty if buying else qty * price, maker=order.rested)
-        credited = asset.holding if buying or asset.quote_currency == "USD" else f"{asset.quote_currency}/USD"
-        fees = account.fees_of(new_york_date(ns), credited)
-        if buying or asset.quote_currency != "USD":
-            at_price = price if buying and asset.quote_currency == "USD" else self._prices.reckoned(credited)
-            fees.coin += charged
-            fees.value += charged * at_price
-        else:
-            fees.dollars += charged
-        return charged

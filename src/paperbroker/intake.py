@@ -1,82 +1,126 @@
 """The JSON of a POST becomes an order request, or is refused for what it says; no account is looked at here.
 
-Clients differ: numbers come as strings or as numbers, absent fields as null or "" (see the reference).
+Clients differ: numbers come as strings or as numbers, absent fields as null or "" (see the reference). `rules` says
+which of the well-formed requests make sense.
 """
 
-import uuid
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
 from paperbroker.assets import Asset, Assets
-from paperbroker.errors import forbidden, invalid, malformed, unprocessable
-from paperbroker.money import NINE_DECIMALS, ZERO, decimals, parse, text
-from paperbroker.orders import OrderType, Side, TimeInForce
+from paperbroker.errors import invalid, malformed, unprocessable
+from paperbroker.ids import random_id
+from paperbroker.money import ZERO, parse
+from paperbroker.orders import COMPLEX, OrderClass, OrderType, Side, TimeInForce
 
-SMALLEST_COIN_COST = Decimal(10)
-SMALLEST_STOCK_NOTIONAL = Decimal(1)
 LONGEST_CLIENT_ORDER_ID = 128
 INTENTS = frozenset({"buy_to_open", "buy_to_close", "sell_to_open", "sell_to_close"})
 
 Choice = TypeVar("Choice", Side, OrderType, TimeInForce)
-
-_LATER_TYPES = frozenset({"stop", "stop_limit", "trailing_stop"})
-_LATER_TIMES = frozenset({"opg", "cls"})
-_LATER_CLASSES = frozenset({"bracket", "oco", "oto", "mleg"})
-_LATER_FIELDS = ("stop_price", "trail_price", "trail_percent", "take_profit", "stop_loss", "legs")
+Fields = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class StopLoss:
+    """The stop of a bracket, OCO or OTO; with a limit price it is a stop_limit order."""
+
+    stop_price: Decimal
+    limit_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """A well-formed order: exactly one of `qty` and `notional`; a limit order has its price."""
+    """An order as it is asked for. `take_profit` is a limit price; for an OCO it is the order's own limit."""
 
     asset: Asset
     side: Side
     type: OrderType
     time_in_force: TimeInForce
     qty: Decimal | None
-    notional: Decimal | None
-    limit_price: Decimal | None
-    extended_hours: bool
     client_order_id: str
-    order_class: str
-    position_intent: str
+    notional: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    take_profit: Decimal | None = None
+    stop_loss: StopLoss | None = None
+    extended_hours: bool = False
+    order_class: str = ""
+    position_intent: str = ""
 
     @property
     def fractional(self) -> bool:
         return self.notional is not None or (self.qty is not None and self.qty != self.qty.to_integral_value())
 
+    @property
+    def complex(self) -> bool:
+        return self.order_class in COMPLEX
 
-def parse_order(body: object, assets: Assets) -> OrderRequest:
-    """Read and validate the body of `POST /v2/orders`. Raises Refusal (400, 403, 422) in Alpaca's words."""
+
+def read_order(body: object, assets: Assets) -> OrderRequest:
+    """Read the body of `POST /v2/orders`. Raises Refusal (400, 422) in Alpaca's words."""
     if not isinstance(body, dict):
         raise malformed()
-    fields = {str(name): value for name, value in body.items() if value is not None and value != ""}
-    asset = _asset(fields, assets)
-    _refuse_what_comes_later(fields)
-    request = OrderRequest(
-        asset=asset,
+    fields = given(body)
+    order_class = _text(fields, "order_class")
+    if order_class == "mleg" or "legs" in fields:
+        raise unprocessable("mleg orders are for options, which the paper broker does not have")
+    if order_class and order_class not in set(OrderClass):
+        raise invalid("invalid order_class")
+    take_profit, stop_loss = _take_profit(fields), _stop_loss(fields)
+    limit_price, kind = positive(fields, "limit_price"), _choice(fields, "type", OrderType)
+    if order_class == OrderClass.OCO and kind is OrderType.LIMIT:
+        limit_price = take_profit or limit_price
+    return OrderRequest(
+        asset=_asset(fields, assets),
         side=_choice(fields, "side", Side),
-        type=_choice(fields, "type", OrderType),
+        type=kind,
         time_in_force=_choice(fields, "time_in_force", TimeInForce),
-        qty=_positive(fields, "qty"),
-        notional=_positive(fields, "notional"),
-        limit_price=_positive(fields, "limit_price"),
+        qty=positive(fields, "qty"),
+        notional=positive(fields, "notional"),
+        limit_price=limit_price,
+        stop_price=positive(fields, "stop_price"),
+        trail_price=positive(fields, "trail_price"),
+        trail_percent=positive(fields, "trail_percent"),
+        take_profit=take_profit,
+        stop_loss=stop_loss,
         extended_hours=_flag(fields, "extended_hours"),
-        client_order_id=_client_order_id(fields),
-        order_class=_text(fields, "order_class"),
+        client_order_id=read_client_order_id(fields),
+        order_class=order_class,
         position_intent=_intent(fields),
     )
-    _check_amount(request)
-    _check_price(request)
-    if asset.crypto:
-        _check_coin_order(request)
-    else:
-        _check_stock_order(request)
-    return request
 
 
-def _asset(fields: dict[str, object], assets: Assets) -> Asset:
+def given(body: dict[object, object]) -> Fields:
+    """The fields that are really given: neither null nor empty."""
+    return {str(name): value for name, value in body.items() if value is not None and value != ""}
+
+
+def _take_profit(fields: Fields) -> Decimal | None:
+    inner = _object(fields, "take_profit")
+    return positive(inner, "limit_price", "take_profit.limit_price") if inner else None
+
+
+def _stop_loss(fields: Fields) -> StopLoss | None:
+    inner = _object(fields, "stop_loss")
+    if not inner:
+        return None
+    stop = positive(inner, "stop_price", "stop_loss.stop_price")
+    if stop is None:
+        raise invalid("stop_loss.stop_price is required")
+    return StopLoss(stop, positive(inner, "limit_price", "stop_loss.limit_price"))
+
+
+def _object(fields: Fields, name: str) -> Fields:
+    value = fields.get(name, {})
+    if not isinstance(value, dict):
+        raise invalid(f"{name} must be an object")
+    return given(value)
+
+
+def _asset(fields: Fields, assets: Assets) -> Asset:
     symbol = _text(fields, "symbol")
     if not symbol:
         raise invalid("symbol is required")
@@ -86,94 +130,35 @@ def _asset(fields: dict[str, object], assets: Assets) -> Asset:
     return asset
 
 
-def _refuse_what_comes_later(fields: dict[str, object]) -> None:
-    for name, later in (("type", _LATER_TYPES), ("time_in_force", _LATER_TIMES), ("order_class", _LATER_CLASSES)):
-        value = fields.get(name)
-        if isinstance(value, str) and value in later:
-            raise unprocessable(f"{value} orders are not supported by the paper broker yet")
-    for name in _LATER_FIELDS:
-        if name in fields:
-            raise unprocessable(f"{name} is not supported by the paper broker yet")
-    if fields.get("order_class", "simple") != "simple":
-        raise invalid("invalid order_class")
-
-
-def _choice(fields: dict[str, object], name: str, kind: type[Choice]) -> Choice:
+def _choice(fields: Fields, name: str, kind: type[Choice]) -> Choice:
     value = fields.get(name)
     if value is None:
         raise invalid(f"{name} is required")
+    return choice(value, name, kind)
+
+
+def choice(value: object, name: str, kind: type[Choice]) -> Choice:
+    """One of an enumeration's words. Raises Refusal."""
     try:
         return kind(str(value))
     except ValueError:
         raise invalid(f"invalid {name}, must be one of {', '.join(kind)}") from None
 
 
-def _check_amount(request: OrderRequest) -> None:
-    if request.qty is not None and request.notional is not None:
-        raise invalid("only one of qty or notional is accepted")
-    amount = request.qty if request.notional is None else request.notional
-    if amount is None:
-        raise invalid("qty or notional is required")
-    if decimals(amount) > 9:
-        raise unprocessable("qty and notional take at most 9 decimal places")
-
-
-def _check_price(request: OrderRequest) -> None:
-    if request.type is OrderType.LIMIT and request.limit_price is None:
-        raise invalid("limit orders require a limit price")
-    if request.type is OrderType.MARKET and request.limit_price is not None:
-        raise invalid("market orders require no limit price")
-
-
-def _check_coin_order(request: OrderRequest) -> None:
-    asset = request.asset
-    if request.time_in_force not in {TimeInForce.GTC, TimeInForce.IOC}:
-        raise unprocessable("invalid crypto time_in_force")
-    increment, price = asset.price_increment, request.limit_price
-    if increment and price and price % increment:
-        raise unprocessable(f"limit_price must be a multiple of price increment {text(increment)}")
-    if request.qty is not None and asset.min_order_size and request.qty < asset.min_order_size:
-        raise forbidden(f"qty must be >= minimal qty of order {text(asset.min_order_size)}")
-    if request.qty is not None and request.qty % NINE_DECIMALS:
-        raise unprocessable(f"qty must be a multiple of trade increment {text(NINE_DECIMALS)}")
-
-
-def _check_stock_order(request: OrderRequest) -> None:
-    if request.fractional:
-        _check_fraction(request)
-    price = request.limit_price
-    if price is not None and decimals(price) > (2 if price >= 1 else 4):
-        raise unprocessable(
-            f"invalid limit_price {text(price)}. sub-penny increment does not fulfill minimum pricing criteria"
-        )
-    if request.extended_hours and (
-        request.type is not OrderType.LIMIT or request.time_in_force not in {TimeInForce.DAY, TimeInForce.GTC}
-    ):
-        raise unprocessable("extended hours order must be DAY or GTC limit orders")
-
-
-def _check_fraction(request: OrderRequest) -> None:
-    if not request.asset.fractionable:
-        raise forbidden(f'asset "{request.asset.symbol}" is not fractionable')
-    if request.time_in_force is not TimeInForce.DAY:
-        raise unprocessable("fractional orders must be DAY orders")
-    if request.notional is not None and request.notional < SMALLEST_STOCK_NOTIONAL:
-        raise forbidden(f"cost basis must be >= minimal amount of order {SMALLEST_STOCK_NOTIONAL}")
-
-
-def _positive(fields: dict[str, object], name: str) -> Decimal | None:
+def positive(fields: Fields, name: str, called: str | None = None) -> Decimal | None:
+    """A number above zero; None when it is not given. Raises Refusal."""
     if name not in fields:
         return None
     try:
         value = parse(fields[name])
     except ValueError:
-        raise invalid(f"{name} is not a valid number") from None
+        raise invalid(f"{called or name} is not a valid number") from None
     if value <= ZERO:
-        raise invalid(f"{name} must be > 0")
+        raise invalid(f"{called or name} must be > 0")
     return value
 
 
-def _flag(fields: dict[str, object], name: str) -> bool:
+def _flag(fields: Fields, name: str) -> bool:
     value = fields.get(name, False)
     if isinstance(value, str) and value.lower() in {"true", "false"}:
         return value.lower() == "true"
@@ -182,23 +167,24 @@ def _flag(fields: dict[str, object], name: str) -> bool:
     return value
 
 
-def _text(fields: dict[str, object], name: str) -> str:
+def _text(fields: Fields, name: str) -> str:
     value = fields.get(name, "")
     if not isinstance(value, str):
         raise invalid(f"{name} must be a string")
     return value
 
 
-def _client_order_id(fields: dict[str, object]) -> str:
+def read_client_order_id(fields: Fields) -> str:
+    """The client's own id, or a fresh one. Raises Refusal."""
     value = _text(fields, "client_order_id")
     if len(value) > LONGEST_CLIENT_ORDER_ID:
         raise invalid(f"client_order_id must be no more than {LONGEST_CLIENT_ORDER_ID} characters")
     if not value.isprintable():
         raise invalid("client_order_id must be printable")
-    return value or str(uuid.uuid4())
+    return value or random_id()
 
 
-def _intent(fields: dict[str, object]) -> str:
+def _intent(fields: Fields) -> str:
     value = _text(fields, "position_intent")
     if value and value not in INTENTS:
         raise invalid("invalid position_intent")

@@ -3,7 +3,8 @@
 The event is applied, kept, and told once committed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from functools import partial
 from typing import Protocol
 
@@ -13,9 +14,11 @@ from paperbroker.accounts import Account, open_account
 from paperbroker.activities import Execution
 from paperbroker.assets import Assets
 from paperbroker.clock import Clock
+from paperbroker.money import ZERO
 from paperbroker.order_json import order_json
-from paperbroker.orders import Event, Order
+from paperbroker.orders import Order
 from paperbroker.prices.market import Prices
+from paperbroker.statuses import Event
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
 
@@ -39,6 +42,8 @@ class Ledger:
         self._by_id: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
         self.listeners: list[Listener] = []
+        self.on_group_change: Callable[[Order, Event, Decimal], None] = lambda *_: None
+        self.recorders: list[Listener] = []  # called before the commit, to put something into it
 
     def __getitem__(self, account_id: str) -> Account:
         return self._by_id[account_id]
@@ -76,8 +81,18 @@ class Ledger:
         ns = self._clock.now() if ns is None else ns
         order.apply(event, ns)
         wire = self.keep(order)
+        for record in self.recorders:
+            record(event, order, wire, ns, execution)
         self._store.after_commit(partial(self._tell, event, order, wire, ns, execution))
+        if order.group_id is not None:
+            self.on_group_change(order, event, execution.qty if execution else ZERO)
         return wire
+
+    def tell_of(self, event: Event, order: Order, wire: bytes, ns: int) -> None:
+        """Tell an event that no order in memory goes through."""
+        for record in self.recorders:
+            record(event, order, wire, ns, None)
+        self._store.after_commit(partial(self._tell, event, order, wire, ns, None))
 
     def keep(self, order: Order) -> bytes:
         """Store an order, and bring what it holds back up to date. Returns its JSON."""

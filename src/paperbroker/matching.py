@@ -4,14 +4,13 @@ Source: Alpaca's description of paper trading: orders are filled only when marke
 is not looked at; 10 % of eligible orders are filled partially, by a random size, and the rest is evaluated again.
 """
 
-import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
 from hashlib import blake2b
 
 from paperbroker.money import NINE_DECIMALS, ZERO, floor_to
-from paperbroker.orders import Order, OrderType, Side, TimeInForce
+from paperbroker.orders import Order, Side, TimeInForce
 from paperbroker.prices.quotes import Quote
 
 PARTIAL_SHARE = 0.10
@@ -26,9 +25,9 @@ def fill_price(order: Order, quote: Quote) -> Decimal | None:
     None when the order is not marketable. A side of 0 is no offer (as in Alpaca's quotes).
     """
     price = quote.ask if order.side is Side.BUY else quote.bid
-    if price <= 0:
+    if price <= 0 or order.awaits_trigger:
         return None
-    if order.type is OrderType.MARKET or order.limit_price is None:
+    if order.limit_price is None:
         return price
     inside = order.limit_price >= price if order.side is Side.BUY else order.limit_price <= price
     return price if inside else None
@@ -50,22 +49,29 @@ class Dice:
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def _roll(self, order: Order, purpose: str) -> random.Random:
+    def _roll(self, order: Order, purpose: str) -> tuple[float, int]:
+        """A number from 0 to 1, and another from 10 to 90: cheaper than a generator of random numbers for each."""
         key = f"{self._seed}/{order.client_order_id}/{purpose}/{order.executions}".encode()
-        return random.Random(int.from_bytes(blake2b(key, digest_size=8).digest()))
+        digest = int.from_bytes(blake2b(key, digest_size=16).digest())
+        return (digest >> 75) / (1 << 53), 10 + digest % (1 << 60) % 81
 
     def delay(self, order: Order, purpose: str, bounds_ms: tuple[float, float]) -> float:
         """Seconds to wait, within bounds given in milliseconds."""
-        return self._roll(order, purpose).uniform(*bounds_ms) / 1000
+        least, most = bounds_ms
+        return (least + (most - least) * self._roll(order, purpose)[0]) / 1000
 
     def portion(self, order: Order, rest: Decimal) -> Decimal:
         """How much of the rest is filled now: mostly all of it. FOK is never split, whole shares stay whole."""
-        roll = self._roll(order, "portion")
-        if order.time_in_force is TimeInForce.FOK or roll.random() >= PARTIAL_SHARE:
+        chance, percent = self._roll(order, "portion")
+        if order.time_in_force is TimeInForce.FOK or chance >= PARTIAL_SHARE:
             return rest
-        whole = order.qty is not None and order.qty == order.qty.to_integral_value() and "/" not in order.symbol
-        portion = floor_to(rest * Decimal(roll.randint(10, 90)) / 100, Decimal(1) if whole else NINE_DECIMALS)
-        return portion if portion > 0 else rest
+        return part_of(order, rest * percent / 100) or rest
+
+
+def part_of(order: Order, qty: Decimal) -> Decimal:
+    """The most of a quantity that can be executed: whole shares stay whole, the rest has 9 decimals."""
+    whole = order.qty is not None and order.qty == order.qty.to_integral_value() and "/" not in order.symbol
+    return floor_to(qty, Decimal(1) if whole else NINE_DECIMALS)
 
 
 class RestingOrders:

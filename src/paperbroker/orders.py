@@ -1,4 +1,4 @@
-"""An order, its statuses, and the one table of what may happen to it."""
+"""An order as the broker keeps it."""
 
 from decimal import Decimal
 from enum import StrEnum
@@ -6,97 +6,64 @@ from enum import StrEnum
 import msgspec
 
 from paperbroker.money import NINE_DECIMALS, ZERO
+from paperbroker.statuses import TERMINAL, TRANSITIONS, TURNED_DOWN, Event, Status
 
 
 class Side(StrEnum):
     BUY = "buy"
     SELL = "sell"
 
+    @property
+    def opposite(self) -> "Side":
+        return Side.SELL if self is Side.BUY else Side.BUY
+
 
 class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+
+
+STOPS = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
 
 
 class TimeInForce(StrEnum):
     DAY = "day"
     GTC = "gtc"
+    OPG = "opg"
+    CLS = "cls"
     IOC = "ioc"
     FOK = "fok"
 
 
-class Status(StrEnum):
-    PENDING_NEW = "pending_new"
-    ACCEPTED = "accepted"
-    NEW = "new"
-    PARTIALLY_FILLED = "partially_filled"
-    FILLED = "filled"
-    PENDING_CANCEL = "pending_cancel"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-    REJECTED = "rejected"
+class OrderClass(StrEnum):
+    SIMPLE = "simple"
+    BRACKET = "bracket"
+    OCO = "oco"
+    OTO = "oto"
 
 
-class Event(StrEnum):
-    """What the stream calls the changes."""
-
-    PENDING_NEW = "pending_new"
-    ACCEPTED = "accepted"
-    NEW = "new"
-    PARTIAL_FILL = "partial_fill"
-    FILL = "fill"
-    PENDING_CANCEL = "pending_cancel"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-    REJECTED = "rejected"
+COMPLEX = frozenset({OrderClass.BRACKET, OrderClass.OCO, OrderClass.OTO})
 
 
-TERMINAL = frozenset({Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED})
+class Role(StrEnum):
+    """What an order is within its bracket, OCO or OTO."""
 
-# What may happen in which status, and the status after it. Nothing happens in a terminal one.
-TRANSITIONS: dict[Status, dict[Event, Status]] = {
-    Status.PENDING_NEW: {
-        Event.PENDING_NEW: Status.PENDING_NEW,
-        Event.NEW: Status.NEW,
-        Event.PENDING_CANCEL: Status.PENDING_CANCEL,
-        Event.EXPIRED: Status.EXPIRED,
-        Event.REJECTED: Status.REJECTED,
-    },
-    Status.ACCEPTED: {  # outside the session: waits for the open
-        Event.ACCEPTED: Status.ACCEPTED,
-        Event.NEW: Status.NEW,
-        Event.PENDING_CANCEL: Status.PENDING_CANCEL,
-        Event.EXPIRED: Status.EXPIRED,
-        Event.REJECTED: Status.REJECTED,
-    },
-    Status.NEW: {
-        Event.PARTIAL_FILL: Status.PARTIALLY_FILLED,
-        Event.FILL: Status.FILLED,
-        Event.PENDING_CANCEL: Status.PENDING_CANCEL,
-        Event.CANCELED: Status.CANCELED,  # by its time in force: ioc, fok
-        Event.EXPIRED: Status.EXPIRED,
-    },
-    Status.PARTIALLY_FILLED: {
-        Event.PARTIAL_FILL: Status.PARTIALLY_FILLED,
-        Event.FILL: Status.FILLED,
-        Event.PENDING_CANCEL: Status.PENDING_CANCEL,
-        Event.CANCELED: Status.CANCELED,
-        Event.EXPIRED: Status.EXPIRED,
-    },
-    Status.PENDING_CANCEL: {
-        Event.PARTIAL_FILL: Status.PENDING_CANCEL,  # a fill can win the race against a cancel
-        Event.FILL: Status.FILLED,
-        Event.CANCELED: Status.CANCELED,
-        Event.EXPIRED: Status.EXPIRED,
-    },
-}
+    ENTRY = "entry"
+    TAKE_PROFIT = "take_profit"
+    STOP_LOSS = "stop_loss"
 
 
 class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An order as the broker keeps it: quantities in shares or coins, money in the quote currency, instants in ns.
+    """Quantities in shares or coins, money in the quote currency, instants in ns.
 
     Either `qty` or `notional` is given. `hold_price` is the price at which the unfilled rest reserves buying power (0
-    when it reduces a position); `hold_qty` is what a sell, or a buy that covers, holds of the position.
+    when it reduces a position); `hold_qty` is what a sell, or a buy that covers, holds of the position. A stop waits
+    until it is `triggered`. An `opg` or `cls` order is worked on at `due_ns`. `legs` are the ids of a group's other
+    orders, kept by its first one; each of those names it as `parent_id`. While an order is about to replace another
+    one, `asked_qty` is the quantity of both together and the `full_` holds are those that it gets then.
     """
 
     id: str
@@ -115,15 +82,32 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     qty: Decimal | None = None
     notional: Decimal | None = None
     limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    hwm: Decimal | None = None
+    triggered: bool = False
     extended_hours: bool = False
     position_intent: str = ""
     order_class: str = ""
+    group_id: str | None = None
+    group_role: Role | None = None
+    parent_id: str | None = None
+    legs: list[str] = []
+    replaces: str | None = None
+    replaced_by: str | None = None
     filled_qty: Decimal = ZERO
     filled_value: Decimal = ZERO
     filled_ns: int | None = None
     expired_ns: int | None = None
     canceled_ns: int | None = None
     failed_ns: int | None = None
+    replaced_ns: int | None = None
+    due_ns: int | None = None
+    former_status: Status | None = None
+    asked_qty: Decimal | None = None
+    full_hold_price: Decimal = ZERO
+    full_hold_qty: Decimal = ZERO
     rested: bool = False
     executions: int = 0
     hold_price: Decimal = ZERO
@@ -132,6 +116,14 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def is_open(self) -> bool:
         return self.status not in TERMINAL
+
+    @property
+    def is_complex(self) -> bool:
+        return self.group_id is not None
+
+    @property
+    def awaits_trigger(self) -> bool:
+        return self.type in STOPS and not self.triggered
 
     @property
     def filled_avg_price(self) -> Decimal | None:
@@ -151,6 +143,8 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
         self.hold_qty = max(self.hold_qty - qty, ZERO)
 
     def can(self, event: Event) -> bool:
+        if event in TURNED_DOWN:
+            return self.status is TURNED_DOWN[event] and self.former_status is not None
         return event in TRANSITIONS.get(self.status, {})
 
     def apply(self, event: Event, ns: int) -> None:
@@ -158,12 +152,14 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
 
         Raises ValueError when that cannot happen in the order's status.
         """
-        allowed = TRANSITIONS.get(self.status, {})
-        if event not in allowed:
+        if not self.can(event):
             raise ValueError(f"order {self.id}: {event} cannot happen in {self.status}")
-        self.status = allowed[event]
+        before = self.status
+        self.status = self._after(event)
         self.updated_ns = ns
-        if event is Event.NEW:
+        if event in {Event.PENDING_CANCEL, Event.PENDING_REPLACE}:
+            self.former_status = self.former_status if before is Status.PENDING_REPLACE else before
+        elif event is Event.NEW:
             self.submitted_ns = ns
         elif event is Event.FILL:
             self.filled_ns = ns
@@ -173,3 +169,11 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.expired_ns = ns
         elif event is Event.REJECTED:
             self.failed_ns = ns
+        elif event is Event.REPLACED:
+            self.replaced_ns = ns
+
+    def _after(self, event: Event) -> Status:
+        if event not in TURNED_DOWN:
+            return TRANSITIONS[self.status][event]
+        former = self.former_status or Status.NEW
+        return Status.PARTIALLY_FILLED if self.filled_qty and former is Status.NEW else former

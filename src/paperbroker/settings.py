@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from paperbroker.clock import Hours
+from paperbroker.core import Fills
 from paperbroker.timestamps import parse
+
+PriceSource = Literal["generated", "pushed"]
 
 
 class BadSettings(Exception):
@@ -29,6 +33,8 @@ class Settings:
     rebase: bool = False
     requests_per_minute: int = 200
     stream_symbols: int = 0
+    fills: Fills = "paper"
+    prices: PriceSource = "generated"
 
     def __post_init__(self) -> None:
         if self.tape is None and (self.rebase or self.speed != 1.0):

@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,7 @@ from paperbroker.accounts import Account, AccountState
 from paperbroker.activities import Activity, Execution
 from paperbroker.assets import Asset
 from paperbroker.orders import Order
+from paperbroker.taken_ids import TakenIds
 
 _log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
@@ -35,9 +38,11 @@ class _Batch:
     """What goes into one commit; orders and accounts only as they are at its end."""
 
     orders: dict[str, tuple[Order, Asset, bytes]] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
     accounts: dict[str, Account] = field(default_factory=dict)
     activities: list[Row] = field(default_factory=list)
     fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
+    rows: list[tuple[str, Row]] = field(default_factory=list)
     after: list[Callable[[], None]] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,6 +62,8 @@ class Store:
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._writer.execute("pragma journal_mode = wal")
         self._writer.execute("pragma synchronous = normal")
+        self._writer.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: fewer pages are copied twice
+        _migrate(self._writer)
         self._writer.executescript(tables.SCHEMA)
         self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
         self._reader = sqlite3.connect(path, isolation_level=None)
@@ -65,6 +72,7 @@ class Store:
         self._fill_log = _FillLog(folder / "fills.jsonl", self._reader)
         self._fill_seq = self._highest("fills")
         self._order_seq = self._highest("orders")
+        self._taken = TakenIds(self._reader)
         self._batch = _Batch()
         self._under_way = self._batch.done
         self._task: asyncio.Task[None] | None = None
@@ -76,6 +84,9 @@ class Store:
         return self._order_seq
 
     def put_order(self, order: Order, asset: Asset, wire: bytes) -> None:
+        if order.updated_ns == order.created_ns and order.id not in self._batch.fresh:
+            self._taken.add(order.account_id, order.client_order_id)
+            self._batch.fresh.add(order.id)
         self._batch.orders[order.id] = (order, asset, wire)
         self._wake()
 
@@ -92,6 +103,11 @@ class Store:
         self._fill_seq += 1
         order = execution.order
         self._batch.fills.append((self._fill_seq, order.account_id, order.id, _encode(execution.facts())))
+        self._wake()
+
+    def put(self, sql: str, values: Row) -> None:
+        """Write a row of a table that only one other part of the broker knows (see `tables`)."""
+        self._batch.rows.append((sql, values))
         self._wake()
 
     def after_commit(self, tell: Callable[[], None]) -> None:
@@ -121,6 +137,8 @@ class Store:
 
     def client_order_id_taken(self, account_id: str, client_order_id: str) -> bool:
         """Among what is committed."""
+        if not self._taken.may_hold(account_id, client_order_id):
+            return False
         sql = "select 1 from orders where account_id = ? and client_order_id = ?"
         return self._reader.execute(sql, (account_id, client_order_id)).fetchone() is not None
 
@@ -143,7 +161,7 @@ class Store:
 
     def _dirty(self) -> bool:
         batch = self._batch
-        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.after)
+        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.rows or batch.after)
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():
@@ -160,10 +178,15 @@ class Store:
         while self._dirty():
             batch, self._batch = self._batch, _Batch()
             self._under_way = batch.done
-            orders = [_order_row(*item) for item in batch.orders.values()]
+            fresh, changed = [], []
+            for order, asset, wire in batch.orders.values():
+                if order.id in batch.fresh:
+                    fresh.append(_order_row(order, asset, wire))
+                else:
+                    changed.append(_changed_row(order, wire))
             accounts: list[Row] = [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
             try:
-                await loop.run_in_executor(self._thread, self._write, orders, accounts, batch.activities, batch.fills)
+                await loop.run_in_executor(self._thread, self._write, fresh, changed, accounts, batch)
             except BaseException:
                 self._failed = True
                 self._batch.done.set()
@@ -173,22 +196,31 @@ class Store:
             for tell in batch.after:
                 tell()
 
-    def _write(
-        self, orders: list[Row], accounts: list[Row], activities: list[Row], fills: list[tuple[int, str, str, bytes]]
-    ) -> None:
-        write = self._writer
+    def _write(self, fresh: list[Row], changed: list[Row], accounts: list[Row], batch: _Batch) -> None:
+        write, fills = self._writer, batch.fills
         write.execute("begin immediate")
         try:
-            write.executemany(tables.PUT_ORDER, orders)
+            write.executemany(tables.PUT_ORDER, fresh)
+            write.executemany(tables.CHANGE_ORDER, changed)
             write.executemany(tables.PUT_ACCOUNT, accounts)
-            write.executemany(tables.PUT_ACTIVITY, activities)
+            write.executemany(tables.PUT_ACTIVITY, batch.activities)
             write.executemany(tables.PUT_FILL, fills)
+            for sql, rows in groupby(batch.rows, key=itemgetter(0)):
+                write.executemany(sql, [values for _, values in rows])
             write.execute("commit")
         except sqlite3.Error:
             write.rollback()
             raise
         if fills:
             self._fill_log.append((seq, body) for seq, _, _, body in fills)
+
+
+def _migrate(writer: sqlite3.Connection) -> None:
+    """Bring a folder of an earlier version up to date; a fresh one (version 0) gets its tables whole."""
+    (version,) = writer.execute("pragma user_version").fetchone()
+    for number, statement in tables.MIGRATIONS.items():
+        if 0 < version < number:
+            writer.execute(statement)
 
 
 def _lock(path: Path) -> BinaryIO:
@@ -235,6 +267,11 @@ def _last_seq(path: Path) -> int:
     return int(msgspec.json.decode(lines[-1])["seq"]) if lines else 0
 
 
+def _changed_row(order: Order, wire: bytes) -> Row:
+    state = _encode(order) if order.is_open else None
+    return (int(order.is_open), order.submitted_ns, order.parent_id, wire, state, order.id)
+
+
 def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
     return (
         order.id,
@@ -246,6 +283,7 @@ def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
         asset.asset_class,
         int(order.is_open),
         order.submitted_ns,
+        order.parent_id,
         wire,
         _encode(order) if order.is_open else None,
     )

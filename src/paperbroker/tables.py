@@ -1,6 +1,6 @@
 """What the store keeps, as SQL. Bodies are JSON: `wire` as it is sent, `state` as the broker reads it back."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 create table if not exists accounts (id text primary key, key text not null, state blob not null);
@@ -16,6 +16,7 @@ create table if not exists orders (
     asset_class text not null,
     is_open integer not null,
     submitted_ns integer not null,
+    parent_id text,
     wire blob not null,
     state blob
 );
@@ -23,6 +24,7 @@ create unique index if not exists orders_client_order_id on orders (account_id, 
 create index if not exists orders_submitted on orders (account_id, submitted_ns, seq);
 create index if not exists orders_open on orders (account_id, submitted_ns, seq) where is_open = 1;
 create unique index if not exists orders_seq on orders (seq);
+create index if not exists orders_parent on orders (parent_id, seq) where parent_id is not null;
 
 create table if not exists activities (
     seq integer primary key,
@@ -37,19 +39,57 @@ create index if not exists activities_time on activities (account_id, ns, seq);
 
 create table if not exists fills (seq integer primary key, account_id text not null, order_id text not null, body blob
 not null);
+
+-- every event of every order, for server-sent events
+create table if not exists events (seq integer primary key, account_id text not null, ns integer not null, body blob
+not null);
+create index if not exists events_account on events (account_id, seq);
+
+create table if not exists watchlists (id text primary key, account_id text not null, body blob not null);
+
+-- what an account was worth; `grain`: the longest of 1, 5, 15 and 60 minutes that ends here
+create table if not exists equity (
+    account_id text not null,
+    ns integer not null,
+    grain integer not null,
+    equity text not null,
+    primary key (account_id, ns)
+) without rowid;
 """
+
+# What folders of earlier versions lack, by the version that added it.
+MIGRATIONS = {2: "alter table orders add column parent_id text"}
 
 PUT_ACCOUNT = (
     "insert into accounts (id, key, state) values (?, ?, ?) on conflict (id) do update set state = excluded.state"
 )
 
 PUT_ORDER = """
-insert into orders (id, account_id, seq, client_order_id, symbol, side, asset_class, is_open, submitted_ns, wire, state)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-on conflict (id) do update set is_open = excluded.is_open, submitted_ns = excluded.submitted_ns, wire = excluded.wire,
+insert into orders (id, account_id, seq, client_order_id, symbol, side, asset_class, is_open, submitted_ns,
+    parent_id, wire, state)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do update set is_open = excluded.is_open, submitted_ns = excluded.submitted_ns,
+    parent_id = excluded.parent_id, wire = excluded.wire,
     state = excluded.state
+"""
+
+# Of an order that is there already: an upsert would look at every unique index first.
+CHANGE_ORDER = """
+update orders set is_open = ?, submitted_ns = ?, parent_id = ?, wire = ?, state = ? where id = ?
 """
 
 PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, order_id, body) values (?, ?, ?, ?, ?, ?)"
 
 PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"
+
+PUT_EVENT = "insert into events (seq, account_id, ns, body) values (?, ?, ?, ?)"
+
+PUT_WATCHLIST = (
+    "insert into watchlists (id, account_id, body) values (?, ?, ?) on conflict (id) do update set body = excluded.body"
+)
+
+DROP_WATCHLIST = "delete from watchlists where id = ?"
+
+PUT_EQUITY = "insert or replace into equity (account_id, ns, grain, equity) values (?, ?, ?, ?)"
+
+THIN_EQUITY = "delete from equity where grain < ? and ns < ?"

@@ -5,8 +5,11 @@
 - `limits`: requests a minute for a key.
 - `parameters`: reading query parameters.
 - `trading`: account, clock, calendar, assets, positions. `orders`, `activities`: what their names say.
-- `quotes`: market data by REST; `quotes_json` is how it looks there and on the data streams.
-- `control`: `/paper/v1`, what a real broker does not have: the log of fills, health.
+- `closing`: positions are closed; `portfolio`, `watchlists`, `markets`: history, watchlists, clock and calendar v3.
+- `events`: server-sent events.
+- `quotes`: the latest market data by REST, `history` the past; `quotes_json` is how it looks there and on the streams.
+- `control`: `/paper/v1`, what a real broker does not have: faults, prices, the clock, the log of fills and of requests.
+- `mischief`, `late_updates`: what faults do to requests and to the updates of the trade stream.
 - `connection`: a websocket's outgoing queue, and the two codecs.
-- `trade_stream`: `/stream`; `data_stream`: the market data streams.
+- `trade_stream`: `/stream`; `data_stream`: the market data streams; `stream_events`: what they tell, encoded once.
 """

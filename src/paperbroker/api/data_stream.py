@@ -11,12 +11,17 @@ from starlette.websockets import WebSocket
 
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.api.endpoint import valid_key
-from paperbroker.api.quotes_json import JsonForm, MsgpackForm, bar_fields, quote_fields, trade_fields
+from paperbroker.api.stream_events import Event, array_header, events_of
 from paperbroker.errors import StreamError
+from paperbroker.faults import Facts, Faults
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Quote, Trade
 
 AUTH_SECONDS = 10.0
+_ERRORS = {
+    402: "auth failed", 405: "symbol limit exceeded", 406: "connection limit exceeded",
+    409: "insufficient subscription", 500: "internal error",
+}  # fmt: skip
 STOCK_CHANNELS = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
 )  # fmt: skip
@@ -24,29 +29,6 @@ COIN_CHANNELS = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "daily
 
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-
-
-class Event:
-    """Something to tell, encoded once for each codec that asks."""
-
-    __slots__ = ("_json", "_msgpack", "_what", "channel", "symbol")
-
-    def __init__(self, what: Quote | Trade | Bar) -> None:
-        self._what = what
-        self.symbol = what.symbol
-        self.channel = {Quote: "quotes", Trade: "trades", Bar: "bars"}[type(what)]
-        self._json: bytes | None = None
-        self._msgpack: bytes | None = None
-
-    def json(self) -> bytes:
-        if self._json is None:
-            self._json = _to_json(_message(self._what, JsonForm))
-        return self._json
-
-    def msgpack(self) -> bytes:
-        if self._msgpack is None:
-            self._msgpack = _to_msgpack(_message(self._what, MsgpackForm))
-        return self._msgpack
 
 
 class Client:
@@ -73,7 +55,7 @@ class Client:
         if not followed:
             return True
         if self.connection.wants_msgpack:
-            return self.connection.put(_array_header(len(followed)) + b"".join(event.msgpack() for event in followed))
+            return self.connection.put(array_header(len(followed)) + b"".join(event.msgpack() for event in followed))
         return self.connection.put((b"[" + b",".join(event.json() for event in followed) + b"]").decode())
 
     def fail(self, error: StreamError) -> None:
@@ -85,8 +67,10 @@ class Client:
 class DataStream:
     """All clients of one endpoint."""
 
-    def __init__(self, prices: Prices, *, coins: bool, most_symbols: int) -> None:
+    def __init__(self, prices: Prices, faults: Faults, *, coins: bool, most_symbols: int) -> None:
         """`most_symbols` a connection may follow, 0 for any number."""
+        self._faults = faults
+        self._prices = prices
         self._coins = coins
         self._channels = COIN_CHANNELS if coins else STOCK_CHANNELS
         self._most_symbols = most_symbols
@@ -98,6 +82,9 @@ class DataStream:
 
     async def serve(self, websocket: WebSocket) -> None:
         client = Client(Connection(websocket), self._channels)
+        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+            await websocket.close()
+            return
         timeout = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._give_up_unless_authenticated, client)
         try:
             async with client.connection.open():
@@ -136,6 +123,9 @@ class DataStream:
         key = key_in(message, message.get("data"))
         if key is None:
             raise StreamError(402, "auth failed", final=True)
+        if fault := self._faults.take(Facts(key, event="auth"), "data_error"):
+            code = fault.code or 406
+            raise StreamError(code, fault.message or _ERRORS.get(code, "error"), final=True)
         if key in self._clients:
             raise StreamError(406, "connection limit exceeded", final=True)
         client.key = key
@@ -143,6 +133,9 @@ class DataStream:
         client.send({"T": "success", "msg": "authenticated"})
 
     def _subscribe(self, client: Client, message: dict[str, object], *, add: bool) -> None:
+        if fault := self._faults.take(Facts(client.key, event="subscribe"), "data_error"):
+            code = fault.code or 409
+            raise StreamError(code, fault.message or _ERRORS.get(code, "error"))
         changed = {channel: set(symbols) for channel, symbols in client.symbols.items()}
         for channel, given in message.items():
             if channel == "action":
@@ -165,31 +158,27 @@ class DataStream:
             return
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._pending.append(Event(what))
+        books = any(client.symbols.get("orderbooks") for client in self._clients.values())
+        self._pending.extend(events_of(what, self._prices, books=books))
 
     def _flush(self) -> None:
         events, self._pending = self._pending, []
         for client in list(self._clients.values()):
+            if self._faults and self._faults.take(Facts(client.key), "mute_data"):
+                continue
             if not client.send_events(events):
                 self._cut_off(client)
+
+    def cut(self, key: str | None) -> int:
+        """Close the connection of a key, or all; returns how many."""
+        chosen = [client for client in self._clients.values() if key in {None, client.key}]
+        for client in chosen:
+            client.connection.drop_queue()
+            client.connection.close()
+        return len(chosen)
 
     def _cut_off(self, client: Client) -> None:
         if client.key is not None:
             del self._clients[client.key]
         client.connection.drop_queue()
         client.fail(StreamError(407, "slow client", final=True))
-
-
-def _message(what: Quote | Trade | Bar, form: type[JsonForm] | type[MsgpackForm]) -> dict[str, object]:
-    if isinstance(what, Quote):
-        return {"T": "q", "S": what.symbol, **quote_fields(what, form)}
-    if isinstance(what, Trade):
-        return {"T": "t", "S": what.symbol, **trade_fields(what, form)}
-    return {"T": "b", "S": what.symbol, **bar_fields(what, form)}
-
-
-def _array_header(length: int) -> bytes:
-    """MessagePack's array head, so that encoded events can be joined."""
-    if length < 16:
-        return bytes([0x90 | length])
-    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)

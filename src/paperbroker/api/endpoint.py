@@ -14,12 +14,16 @@ from starlette.routing import Route
 
 from paperbroker.accounts import Account
 from paperbroker.api.limits import Limits
+from paperbroker.api.mischief import Hidden, Mischief
 from paperbroker.errors import Refusal, endpoint_not_found, malformed, rate_limited, too_large, unauthorized
+from paperbroker.errors import not_found as not_found_error
+from paperbroker.faults import Facts, Faults
 from paperbroker.ledger import Ledger
 from paperbroker.store import Store
 
 LARGEST_BODY = 1 << 20
 KEY_PREFIX = "mock"
+_NO_QUERY = QueryParams()
 
 _log = structlog.get_logger()
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -44,18 +48,26 @@ class Reply:
     status: int = 200
 
 
-Handler = Callable[[Call], Reply]
+Handler = Callable[[Call], Reply | Response | Awaitable[Reply]]
+Routes = list[tuple[str, str, Handler]]  # path, method, handler
 
 
 class Gate:
     """Lets requests in and answers out: keys, limits, and no answer before its commit."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
+    def __init__(self, ledger: Ledger, store: Store, faults: Faults | None = None) -> None:
         self._ledger = ledger
         self._store = store
+        self.mischief = Mischief(Faults() if faults is None else faults)
+
+    def routes(self, routes: Routes, limits: Limits) -> list[Route]:
+        return [self.route(path, method, handler, limits) for path, method, handler in routes]
 
     def route(self, path: str, method: str, handler: Handler, limits: Limits) -> Route:
-        """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted."""
+        """A route whose handler runs at once, between two turns of the event loop, and cannot be interrupted.
+
+        Unless it is a coroutine: what it does between two awaits then is.
+        """
 
         async def endpoint(request: Request) -> Response:
             return await self._answer(request, handler, limits)
@@ -63,6 +75,23 @@ class Gate:
         return Route(path, endpoint, methods=[method])
 
     async def _answer(self, request: Request, handler: Handler, limits: Limits) -> Response:
+        """Let a fault have its way, if one waits for this request; and log it."""
+        try:
+            body: object = await _body(request)
+        except Refusal as refusal:
+            body = refusal
+        except ClientDisconnect:  # nobody waits for an answer, and nothing was done
+            return Response(status_code=400)
+        facts = _facts(request, body)
+        fault = self.mischief.take(facts)
+        if fault is None:
+            answer = await self._execute(request, handler, limits, body)
+        else:
+            answer = await self.mischief.suffer(request, fault, lambda: self._execute(request, handler, limits, body))
+        self.mischief.log.add(request, facts, None if isinstance(body, Refusal) else body, answer.status_code, fault)
+        return answer
+
+    async def _execute(self, request: Request, handler: Handler, limits: Limits, body: object) -> Response:
         headers: dict[str, str] = {}
         try:
             key = key_of(request.headers)
@@ -70,14 +99,37 @@ class Gate:
                 headers = allowance.headers()
                 if allowance.exceeded:
                     raise rate_limited()
-            body = await _body(request)
-            reply = handler(Call(self._ledger.account(key), request.query_params, request.path_params, body))
+            if isinstance(body, Refusal):
+                raise body
+            if self.mischief.hidden:
+                _refuse_hidden(request, self.mischief.hidden)
+            query = request.query_params if request.scope["query_string"] else _NO_QUERY
+            answer = handler(Call(self._ledger.account(key), query, request.path_params, body))
+            if isinstance(answer, Response):  # a stream
+                return answer
+            reply = answer if isinstance(answer, Reply) else await answer
         except Refusal as refusal:
             reply = Reply(refusal.body(), refusal.status)
-        except ClientDisconnect:  # nobody waits for an answer, and nothing was done
-            return Response(status_code=400)
         await self._store.settled()
         return respond(reply, headers)
+
+
+def _facts(request: Request, body: object) -> Facts:
+    fields = body if isinstance(body, dict) else {}
+    symbol, client_order_id = fields.get("symbol"), fields.get("client_order_id")
+    return Facts(
+        request.headers.get("APCA-API-KEY-ID"),
+        request.method,
+        request.scope["path"],
+        symbol if isinstance(symbol, str) else None,
+        client_order_id if isinstance(client_order_id, str) else None,
+    )
+
+
+def _refuse_hidden(request: Request, hidden: Hidden) -> None:
+    for order_id in (request.path_params.get("id", ""), request.query_params.get("client_order_id", "")):
+        if order_id in hidden:
+            raise not_found_error(f"order not found for {order_id}")
 
 
 def key_of(headers: Headers) -> str:

@@ -4,28 +4,41 @@ import uuid
 
 from paperbroker.accounts import Account
 from paperbroker.api.endpoint import Call, Reply
-from paperbroker.api.parameters import instant, one_of, whole_number, words
+from paperbroker.api.parameters import flag, instant, one_of, whole_number, words
 from paperbroker.api.where import Where
 from paperbroker.assets import Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, already_in, invalid, not_found, unprocessable
-from paperbroker.intake import parse_order
-from paperbroker.orders import Status
+from paperbroker.order_json import with_legs
+from paperbroker.replacing import Replacing, read_changes
+from paperbroker.rules import parse_order
+from paperbroker.statuses import Status
 from paperbroker.store import Row, Store
 
 DEFAULT_LIMIT, MOST = 50, 500
+# nested: a leg is rolled up under its parent, unless the list leaves the parent out
+_UNDER_A_LISTED_PARENT = "parent_id is not null and exists (select 1 from orders p where p.id = orders.parent_id{})"
 
 
 class Orders:
     """The handlers of orders."""
 
-    def __init__(self, desk: Desk, assets: Assets, store: Store) -> None:
+    def __init__(self, desk: Desk, replacing: Replacing, assets: Assets, store: Store) -> None:
         self._desk = desk
+        self._replacing = replacing
         self._assets = assets
         self._store = store
 
     def submit(self, call: Call) -> Reply:
         return Reply(self._desk.submit(call.account, parse_order(call.body, self._assets)))
+
+    def replace(self, call: Call) -> Reply:
+        """200 is no promise: a fill can be faster, and then the new order is rejected."""
+        order_id = call.path["id"].lower()
+        changes = read_changes(call.body)
+        if order_id not in call.account.open_orders:
+            raise unprocessable(f"cannot replace order in {self._find(call.account, order_id)[1]} status")
+        return Reply(self._replacing.replace(call.account, order_id, changes))
 
     def listed(self, call: Call) -> Reply:
         """Newest first unless `direction=asc`; `after` and `until` are exclusive and look at `submitted_at`."""
@@ -42,8 +55,21 @@ class Orders:
         self._add_bounds(call, where)
         direction = one_of(call.query, "direction", ("asc", "desc"), "desc")
         limit = whole_number(call.query, "limit", DEFAULT_LIMIT, MOST)
+        nested = flag(call.query, "nested")
+        if nested:
+            also = "" if status == "all" else f" and p.is_open = {int(status == 'open')}"
+            where.add(f"not ({_UNDER_A_LISTED_PARENT.format(also)})")
         sql = f"select wire from orders where {where} order by submitted_ns {direction}, seq {direction} limit {limit}"  # noqa: S608
-        return Reply(b"[" + b",".join(_wires(self._store.read(sql, where.values))) + b"]")
+        wires = _wires(self._store.read(sql, where.values))
+        return Reply(b"[" + b",".join(self._with_legs(wire) if nested else wire for wire in wires) + b"]")
+
+    def _with_legs(self, wire: bytes) -> bytes:
+        """An order with its legs rolled up, those that were replaced left out."""
+        if b'"group_role"' not in wire:
+            return wire
+        sql = """select wire from orders where parent_id = json_extract(?, '$.id')
+            and json_extract(wire, '$.status') <> 'replaced' order by seq"""
+        return with_legs(wire, _wires(self._store.read(sql, (wire.decode(),))))
 
     def _add_bounds(self, call: Call, where: Where) -> None:
         for name, sign in (("after", ">"), ("until", "<")):
@@ -58,7 +84,8 @@ class Orders:
                 where.add(f"(submitted_ns, seq) {sign} (?, ?)", *rows[0])
 
     def get(self, call: Call) -> Reply:
-        return Reply(self._find(call.account, call.path["id"])[0])
+        wire, _ = self._find(call.account, call.path["id"])
+        return Reply(self._with_legs(wire) if flag(call.query, "nested") else wire)
 
     def by_client_order_id(self, call: Call) -> Reply:
         client_order_id = call.query.get("client_order_id", "")
@@ -84,7 +111,8 @@ class Orders:
     def cancel_all(self, call: Call) -> Reply:
         order_ids = list(call.account.open_orders)
         for order_id in order_ids:
-            self._desk.cancel(call.account, order_id)
+            if order_id in call.account.open_orders:  # canceling one of a group may have ended others
+                self._desk.cancel(call.account, order_id)
         return Reply([{"id": order_id, "status": 200} for order_id in order_ids], 207)
 
     def _find(self, account: Account, order_id: str) -> tuple[bytes, str]:

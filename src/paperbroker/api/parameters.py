@@ -41,6 +41,14 @@ def words(query: QueryParams, name: str) -> list[str]:
     return [word.strip() for given in query.getlist(name) for word in given.split(",") if word.strip()]
 
 
+def flag(query: QueryParams, name: str) -> bool:
+    """`true` or `false` in any case, as clients write them; absent is false."""
+    given = query.get(name, "").lower()
+    if given not in {"", "true", "false", "1", "0"}:
+        raise invalid(f"{name} must be true or false")
+    return given in {"true", "1"}
+
+
 def one_of(query: QueryParams, name: str, choices: tuple[str, ...], default: str) -> str:
     value = query.get(name, "").lower() or default
     if value not in choices:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from paperbroker.api.endpoint import Call, Reply
+from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.api.parameters import words
-from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
+from paperbroker.api.quotes_json import bar_fields, book_fields, quote_fields, trade_fields
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import Refusal, not_found
 from paperbroker.prices.market import Prices
@@ -23,6 +23,21 @@ class Quotes:
     def __init__(self, assets: Assets, prices: Prices) -> None:
         self._assets = assets
         self._prices = prices
+
+    def routes(self) -> Routes:
+        stocks, coins = "/v2/stocks", "/v1beta3/crypto/us"
+        return [
+            (f"{stocks}/quotes/latest", "GET", self.stock_quotes),
+            (f"{stocks}/trades/latest", "GET", self.stock_trades),
+            (f"{stocks}/snapshots", "GET", self.stock_snapshots),
+            (f"{stocks}/{{symbol}}/quotes/latest", "GET", self.stock_quote),
+            (f"{stocks}/{{symbol}}/trades/latest", "GET", self.stock_trade),
+            (f"{stocks}/{{symbol}}/snapshot", "GET", self.stock_snapshot),
+            (f"{coins}/latest/quotes", "GET", self.coin_quotes),
+            (f"{coins}/latest/trades", "GET", self.coin_trades),
+            (f"{coins}/latest/orderbooks", "GET", self.coin_books),
+            (f"{coins}/snapshots", "GET", self.coin_snapshots),
+        ]
 
     def stock_quotes(self, call: Call) -> Reply:
         return Reply({"quotes": self._latest(call, self._prices.quotes, quote_fields, crypto=False)})
@@ -44,39 +59,35 @@ class Quotes:
     def coin_trades(self, call: Call) -> Reply:
         return Reply({"trades": self._latest(call, self._prices.trades, trade_fields, crypto=True)})
 
+    def coin_books(self, call: Call) -> Reply:
+        """One level: the quote."""
+        return Reply({"orderbooks": self._latest(call, self._prices.quotes, book_fields, crypto=True)})
+
     def stock_snapshots(self, call: Call) -> Reply:
-        return Reply({asset.symbol: self._snapshot(asset.symbol) for asset in self._asked(call, crypto=False)})
+        return Reply(
+            {asset.symbol: self._snapshot(asset.symbol) for asset in asked_assets(self._assets, call, crypto=False)}
+        )
 
     def stock_snapshot(self, call: Call) -> Reply:
         asset = self._assets.find(call.path["symbol"])
         if asset is None or asset.crypto:
-            raise _unknown(call.path["symbol"])
+            raise no_data(call.path["symbol"])
         return Reply({"symbol": asset.symbol, **self._snapshot(asset.symbol)})
 
     def coin_snapshots(self, call: Call) -> Reply:
-        found = {asset.symbol: self._snapshot(asset.symbol) for asset in self._asked(call, crypto=True)}
+        found = {asset.symbol: self._snapshot(asset.symbol) for asset in asked_assets(self._assets, call, crypto=True)}
         return Reply({"snapshots": found})
-
-    def _asked(self, call: Call, *, crypto: bool) -> list[Asset]:
-        symbols = words(call.query, "symbols")
-        if not symbols:
-            raise Refusal(400, None, "symbols is required")
-        assets = [self._assets.find(symbol) for symbol in symbols]
-        unknown = [s for s, asset in zip(symbols, assets, strict=True) if asset is None or asset.crypto != crypto]
-        if unknown:
-            raise Refusal(400, None, f"invalid symbol: {unknown[0][:64]}")
-        return [asset for asset in assets if asset is not None]
 
     def _latest(
         self, call: Call, known: dict[str, Known], fields: Callable[[Known], dict[str, object]], *, crypto: bool
     ) -> dict[str, object]:
-        asked = self._asked(call, crypto=crypto)
+        asked = asked_assets(self._assets, call, crypto=crypto)
         return {asset.symbol: fields(known[asset.symbol]) for asset in asked if asset.symbol in known}
 
     def _one(self, call: Call, known: dict[str, Known]) -> tuple[str, Known]:
         asset = self._assets.find(call.path["symbol"])
         if asset is None or asset.crypto or asset.symbol not in known:
-            raise _unknown(call.path["symbol"])
+            raise no_data(call.path["symbol"])
         return asset.symbol, known[asset.symbol]
 
     def _snapshot(self, symbol: str) -> dict[str, object]:
@@ -97,5 +108,17 @@ class Quotes:
         return parts
 
 
-def _unknown(symbol: str) -> Refusal:
+def asked_assets(assets: Assets, call: Call, *, crypto: bool) -> list[Asset]:
+    """The assets of the parameter `symbols`. Raises 400 for what is no stock (or no coin)."""
+    symbols = words(call.query, "symbols")
+    if not symbols:
+        raise Refusal(400, None, "symbols is required")
+    found = [assets.find(symbol) for symbol in symbols]
+    unknown = [s for s, asset in zip(symbols, found, strict=True) if asset is None or asset.crypto != crypto]
+    if unknown:
+        raise Refusal(400, None, f"invalid symbol: {unknown[0][:64]}")
+    return [asset for asset in found if asset is not None]
+
+
+def no_data(symbol: str) -> Refusal:
     return not_found(f"no data for symbol {symbol[:64]}")

@@ -50,6 +50,15 @@ def quote_fields(quote: Quote, form: Form = JsonForm) -> dict[str, object]:
     return {**prices, **exchanges, "t": form.time(quote.ns)}
 
 
+def book_fields(quote: Quote, form: Form = JsonForm) -> dict[str, object]:
+    """An order book of one level on each side: nothing is known of the others."""
+    return {
+        "t": form.time(quote.ns),
+        "b": [{"p": form.number(quote.bid), "s": form.number(quote.bid_size)}],
+        "a": [{"p": form.number(quote.ask), "s": form.number(quote.ask_size)}],
+    }
+
+
 def trade_fields(trade: Trade, form: Form = JsonForm) -> dict[str, object]:
     common = {"i": trade.id, "p": form.number(trade.price), "s": form.number(trade.size), "t": form.time(trade.ns)}
     if "/" in trade.symbol:

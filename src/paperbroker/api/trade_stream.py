@@ -4,7 +4,6 @@ JSON in binary frames, as Alpaca's paper endpoint sends it, or MessagePack when 
 of connections of one account. Nothing is repeated: what a client missed it finds by REST.
 """
 
-import uuid
 from collections import defaultdict
 
 import msgspec
@@ -12,9 +11,13 @@ from starlette.websockets import WebSocket
 
 from paperbroker.activities import Execution
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.api.late_updates import LateUpdates
+from paperbroker.faults import Facts, Faults
+from paperbroker.ids import id_of
 from paperbroker.ledger import Ledger
 from paperbroker.money import text
-from paperbroker.orders import Event, Order
+from paperbroker.orders import Order
+from paperbroker.statuses import Event
 from paperbroker.timestamps import rfc3339
 
 _to_json = msgspec.json.Encoder().encode
@@ -25,21 +28,37 @@ _WITHOUT_EXECUTION = frozenset({Event.PENDING_NEW, Event.ACCEPTED})
 class TradeStream:
     """All clients of `/stream`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, faults: Faults) -> None:
         self._ledger = ledger
+        self._faults = faults
+        self._late = LateUpdates(faults)
         self._listening: dict[str, set[Connection]] = defaultdict(set)
+        self._connections: set[Connection] = set()
         ledger.listeners.append(self._tell)
 
     async def serve(self, websocket: WebSocket) -> None:
         connection = Connection(websocket)
         account_id: str | None = None
+        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
+            await websocket.close()  # before it is accepted: HTTP 403
+            return
+        self._connections.add(connection)
         try:
             async with connection.open():
                 async for message in connection.messages():
                     account_id = self._hear(connection, message, account_id)
         finally:
+            self._connections.discard(connection)
             if account_id is not None:
                 self._listening[account_id].discard(connection)
+
+    def cut(self, account_id: str | None) -> int:
+        """Close the connections of an account, or all; returns how many."""
+        chosen = self._connections if account_id is None else self._listening.get(account_id, set())
+        for connection in (cut := list(chosen)):
+            connection.drop_queue()
+            connection.close()
+        return len(cut)
 
     def _hear(
         self, connection: Connection, message: dict[str, object] | NotUnderstood, account_id: str | None
@@ -90,6 +109,14 @@ class TradeStream:
         frame = _to_json(
             {"stream": "trade_updates", "data": _data(event, wire, ns, execution, _event_id(event, order, ns))}
         )
+        if not self._faults and not self._late.holding:
+            self._send_to_all(listening, frame)
+            return
+        key = self._ledger[order.account_id].state.key
+        facts = Facts(key, None, "/stream", order.symbol, order.client_order_id, event)
+        self._late.deliver(facts, lambda: self._send_to_all(listening, frame))
+
+    def _send_to_all(self, listening: set[Connection], frame: bytes) -> None:
         for connection in list(listening):
             sent = connection.put(_to_msgpack(msgspec.json.decode(frame)) if connection.wants_msgpack else frame)
             if not sent:  # it will find out by REST what it missed
@@ -112,4 +139,4 @@ def _data(event: Event, wire: bytes, ns: int, execution: Execution | None, event
 
 def _event_id(event: Event, order: Order, ns: int) -> str | None:
     """`pending_new` came with a null execution_id, `new` with a real one (recorded): made of what happened when."""
-    return None if event in _WITHOUT_EXECUTION else str(uuid.uuid5(uuid.UUID(order.id), f"{event}/{ns}"))
+    return None if event in _WITHOUT_EXECUTION else id_of(order.id, event, ns)

@@ -29,6 +29,7 @@ _CHOICES = {
     "dtbp_check": ("entry", "exit", "both"),
     "pdt_check": ("entry", "exit", "both"),
 }
+_OPTIONS, _OPTION_LEVELS = "max_options_trading_level", (0, 1, 2, 3)
 
 
 class Trading:
@@ -52,12 +53,16 @@ class Trading:
         if not isinstance(call.body, dict):
             raise malformed()
         changes = {name: value for name, value in call.body.items() if value is not None}
+        if isinstance(multiplier := changes.get("max_margin_multiplier"), int) and not isinstance(multiplier, bool):
+            changes["max_margin_multiplier"] = str(multiplier)
         for name, value in changes.items():
             if name in _BOOLEANS and not isinstance(value, bool):
                 raise invalid(f"{name} must be true or false")
             if name in _CHOICES and value not in _CHOICES[name]:
                 raise unprocessable(f"{name} must be one of {', '.join(_CHOICES[name])}")
-        known = {name: value for name, value in changes.items() if name in _BOOLEANS or name in _CHOICES}
+            if name == _OPTIONS and (type(value) is not int or value not in _OPTION_LEVELS):
+                raise unprocessable(f"{name} must be one of 0, 1, 2, 3")
+        known = {name: value for name, value in changes.items() if name in {*_BOOLEANS, *_CHOICES, _OPTIONS}}
         state = call.account.state
         state.configuration = msgspec.structs.replace(state.configuration, **known)
         self._store.put_account(call.account)

@@ -12,6 +12,7 @@ from paperbroker.clock import Clock
 from paperbroker.prices.levels import LEVELS
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.prices.shift import Shift
 from paperbroker.prices.tape import Tape
 from paperbroker.prices.walk import Walk
 from paperbroker.timestamps import SECOND, at, new_york_date
@@ -53,27 +54,37 @@ class WalkFeed:
             events = sorted((e for walk in self._walks for e in walk.second(number)), key=lambda event: event.ns)
             for event in events:
                 if event.ns > self._clock.peek():
-                    await asyncio.sleep(max(_TICK_SECONDS, self._clock.seconds_until(event.ns)))
-                _show(self._prices, event)
+                    await asyncio.sleep(min(1.0, max(_TICK_SECONDS, self._clock.seconds_until(event.ns))))
+                self._prices.feed(event)
             number += 1
-            await asyncio.sleep(self._clock.seconds_until(number * SECOND))
-            number = max(
-                number, self._clock.peek() // SECOND
-            )  # after a suspended machine woke up: not what was slept through
+            await asyncio.sleep(min(1.0, self._clock.seconds_until(number * SECOND)))
+            now = self._clock.peek() // SECOND
+            if abs(now - number) > 1:  # the clock was set, or a suspended machine woke up: not what was slept through
+                number = now
+
+
+class PushedFeed:
+    """No prices but those that the control API is given."""
+
+    def start(self) -> None:
+        pass
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 class TapeFeed:
-    """A tape, its events shown when a clock reaches them; with `rebase` they carry the time at which they are sent.
+    """A tape, its events shown when a clock reaches them; with a `shift` they carry the time at which they are due.
 
-    `clock` is the tape's: the broker's own, but with `rebase` another, because the broker's is then the wall's.
+    `clock` is the tape's: the broker's own, but with a `shift` another, because the broker's is then the wall's.
     """
 
-    def __init__(self, tape: Tape, clock: Clock, prices: Prices, assets: Assets, *, rebase: bool) -> None:
+    def __init__(self, tape: Tape, clock: Clock, prices: Prices, assets: Assets, shift: Shift | None) -> None:
         self._tape = tape
         self._clock = clock
         self._prices = prices
         self._assets = assets
-        self._wall = Clock() if rebase else None
+        self._shift = shift
 
     def start(self) -> None:
         """Where the replay begins later than the tape, each symbol's last quote and trade before it stand."""
@@ -100,15 +111,8 @@ class TapeFeed:
 
     def _show(self, event: Quote | Trade) -> None:
         self._assets.ensure_stock(event.symbol)
-        _show(self._prices, event if self._wall is None else replace(event, ns=self._wall.peek()))
+        self._prices.feed(event if self._shift is None else replace(event, ns=self._shift.shown(event.ns)))
 
 
 def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:
     return next(slices, [])
-
-
-def _show(prices: Prices, event: Quote | Trade) -> None:
-    if isinstance(event, Quote):
-        prices.quote(event)
-    else:
-        prices.trade(event)

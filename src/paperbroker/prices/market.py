@@ -22,8 +22,23 @@ class Prices:
         self.on_quote: list[Callable[[Quote], None]] = []
         self.on_trade: list[Callable[[Trade], None]] = []
         self.on_bar: list[Callable[[Bar], None]] = []
+        self.frozen: set[str] = set()
+        self.by_hand_since: dict[str, int] = {}  # symbols (`*`: all) whose prices do not only come from the feed
         self._day_ends: dict[str, int] = {}
         self._closes: dict[str, Decimal] = {}
+
+    def feed(self, event: Quote | Trade) -> None:
+        """What the feed brings; a frozen symbol (`*`: every one) keeps its price."""
+        if self.frozen and (event.symbol in self.frozen or "*" in self.frozen):
+            return
+        if isinstance(event, Quote):
+            self.quote(event)
+        else:
+            self.trade(event)
+
+    def moved_by_hand(self, symbol: str, ns: int) -> None:
+        """From now on the past of a symbol (`*`: of all) is what was shown, not what its source says."""
+        self.by_hand_since.setdefault(symbol, ns)
 
     def quote(self, quote: Quote) -> None:
         self.quotes[quote.symbol] = quote

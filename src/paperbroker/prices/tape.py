@@ -27,23 +27,23 @@ class Tape:
         import pyarrow as pa  # noqa: PLC0415  (0.3 s, and only a tape needs it)
 
         try:
-            self._batches = _open(path)
+            self._batches = open_batches(path)
             self._first = self._next_batch()
         except (OSError, pa.ArrowException) as error:
             raise TapeError(f"{path} cannot be read as a tape: {error}") from error
         if self._first is None:
             raise TapeError(f"{path} holds no events")
         self.standing: list[Quote | Trade] = []
-        self.first_ns = int(_timestamps(self._first)[0])
+        self.first_ns = int(timestamps_of(self._first)[0])
 
     def seek(self, start_ns: int) -> None:
         """Skip what lies before an instant; each symbol's last quote and trade of it become `standing`."""
         last: dict[tuple[str, str], Quote | Trade] = {}
-        while self._first is not None and _timestamps(self._first)[-1] < start_ns:
+        while self._first is not None and timestamps_of(self._first)[-1] < start_ns:
             _remember_last(self._first, last)
             self._first = self._next_batch()
         if self._first is not None:
-            skipped = int((_timestamps(self._first) < start_ns).sum())
+            skipped = int((timestamps_of(self._first) < start_ns).sum())
             if skipped:
                 _remember_last(self._first.slice(0, skipped), last)
                 self._first = self._first.slice(skipped)
@@ -54,7 +54,7 @@ class Tape:
         batch = self._first
         while batch is not None:
             for start in range(0, batch.num_rows, _SLICE_ROWS):
-                yield _events(batch.slice(start, _SLICE_ROWS))
+                yield events_of(batch.slice(start, _SLICE_ROWS))
             batch = self._next_batch()
 
     def _next_batch(self) -> Any:
@@ -64,7 +64,7 @@ class Tape:
         return None
 
 
-def _open(path: Path) -> Iterator[Any]:
+def open_batches(path: Path) -> Iterator[Any]:
     """Record batches with the tape's columns."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -105,7 +105,7 @@ def _require_columns(path: Path, names: list[str]) -> None:
         raise TapeError(f"{path} lacks the columns {', '.join(missing)}; a tape has {', '.join(COLUMNS)}")
 
 
-def _timestamps(batch: Any) -> Any:
+def timestamps_of(batch: Any) -> Any:
     """Nanoseconds, as a numpy array."""
     import pyarrow as pa  # noqa: PLC0415
 
@@ -113,9 +113,10 @@ def _timestamps(batch: Any) -> Any:
     return _numbers(column.cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()))
 
 
-def _events(batch: Any) -> list[Quote | Trade]:
+def events_of(batch: Any) -> list[Quote | Trade]:
+    """The rows of a record batch as quotes and trades."""
     columns = {name: batch.column(batch.schema.get_field_index(name)).to_pylist() for name in COLUMNS if name != "ts"}
-    instants = _timestamps(batch).tolist()
+    instants = timestamps_of(batch).tolist()
     rows = zip(instants, *(columns[name] for name in COLUMNS if name != "ts"), strict=True)
     return [_event(row) for row in rows]
 
@@ -138,15 +139,15 @@ def _remember_last(batch: Any, last: dict[tuple[str, str], Quote | Trade]) -> No
     """Keep only each symbol's last quote and trade, found without converting the rows between."""
     import numpy as np  # noqa: PLC0415
 
-    symbols, kinds = _codes(batch, "symbol"), _codes(batch, "kind")
+    symbols, kinds = codes_of(batch, "symbol"), codes_of(batch, "kind")
     labels = symbols * (int(kinds.max()) + 1) + kinds
     _, from_the_end = np.unique(labels[::-1], return_index=True)
     for index in from_the_end:
-        (event,) = _events(batch.slice(batch.num_rows - 1 - int(index), 1))
+        (event,) = events_of(batch.slice(batch.num_rows - 1 - int(index), 1))
         last[(event.symbol, type(event).__name__)] = event
 
 
-def _codes(batch: Any, name: str) -> Any:
+def codes_of(batch: Any, name: str) -> Any:
     """A text column as numbers, the same for the same text, as a numpy array."""
     import pyarrow as pa  # noqa: PLC0415
 

@@ -1,108 +1,17 @@
-"""Orders on the floor, with prices and time in the test's hand; the store is a real one."""
+"""Orders on the floor."""
 
-import heapq
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.unit.paperbroker.house import House
 
-from paperbroker.accounts import Account
-from paperbroker.activities import Execution
-from paperbroker.assets import Assets
-from paperbroker.clock import Clock, Hours
-from paperbroker.days import Days
-from paperbroker.desk import Desk
-from paperbroker.errors import Refusal
-from paperbroker.floor import Floor
-from paperbroker.intake import parse_order
-from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice, RestingOrders, fill_price
-from paperbroker.orders import TERMINAL, TRANSITIONS, Event, Order, OrderType, Side, Status, TimeInForce
-from paperbroker.prices.market import Prices
+from paperbroker.orders import Order, OrderType, Side, TimeInForce
 from paperbroker.prices.quotes import Quote
-from paperbroker.store import Store
-from paperbroker.timestamps import SECOND, parse
+from paperbroker.statuses import TERMINAL, TRANSITIONS, Event, Status
 
 D = Decimal
-
-
-class Hand(Clock):
-    """Time that passes when it is told to; also the timers that wait for it."""
-
-    def __init__(self, start: str) -> None:
-        super().__init__(0)
-        self._now = parse(start)
-        self._waiting: list[tuple[float, int, Callable[..., object], tuple[object, ...]]] = []
-        self._count = 0
-
-    def peek(self) -> int:
-        return self._now
-
-    def now(self) -> int:
-        self._now += 1
-        return self._now
-
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> object:
-        self._count += 1
-        heapq.heappush(self._waiting, (self._now + int(delay * SECOND), self._count, callback, args))
-        return None
-
-    def seconds_until(self, ns: int) -> float:
-        return max(0.0, (ns - self._now) / SECOND)
-
-    def pass_by(self, seconds: float) -> None:
-        end = self._now + int(seconds * SECOND)
-        while self._waiting and self._waiting[0][0] <= end:
-            due, _, callback, args = heapq.heappop(self._waiting)
-            self._now = max(self._now, due)
-            callback(*args)
-        self._now = max(self._now, end)
-
-
-class House:
-    """A broker without its API."""
-
-    def __init__(self, folder: Path, *, start: str = "2026-11-23T12:00:00-05:00", hours: Hours = "all") -> None:
-        self.hand = Hand(start)
-        self.assets, self.prices, self.store = Assets(), Prices(), Store(folder)
-        self.ledger = Ledger(self.hand, self.assets, self.prices, self.store)
-        common: dict[str, Any] = {
-            "clock": self.hand, "hours": hours, "prices": self.prices, "store": self.store, "ledger": self.ledger,
-        }  # fmt: skip
-        self.floor = Floor(**common, assets=self.assets, dice=Dice(1), timers=self.hand)
-        self.days = Days(**common, assets=self.assets, floor=self.floor, timers=self.hand)
-        self.desk = Desk(**common, floor=self.floor)
-        self.told: list[tuple[Event, Execution | None]] = []
-        self.ledger.listeners.append(lambda event, order, wire, ns, execution: self.told.append((event, execution)))
-        self.desk.resume()
-        self.days.start()
-        self.account: Account = self.ledger.account("mock")
-
-    def quote(self, symbol: str, bid: str, ask: str) -> None:
-        self.prices.quote(Quote(symbol, self.hand.peek(), D(bid), D(ask), 100, 100))
-
-    def send(self, symbol: str, side: str, qty: object, **fields: object) -> Order:
-        crypto = "/" in symbol
-        kind = {"type": "limit"} if "limit_price" in fields else {"type": "market"}
-        body = {
-            "symbol": symbol,
-            "side": side,
-            "qty": qty,
-            "time_in_force": "gtc" if crypto else "day",
-            **kind,
-            **fields,
-        }
-        before = set(self.account.open_orders)
-        self.desk.submit(self.account, parse_order(body, self.assets))
-        (order_id,) = set(self.account.open_orders) - before
-        return self.account.open_orders[order_id]
-
-    def refused(self, symbol: str, side: str, qty: object, **fields: object) -> Refusal:
-        with pytest.raises(Refusal) as refusal:
-            self.send(symbol, side, qty, **fields)
-        return refusal.value
 
 
 @pytest.fixture

@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from paperbroker.assets import Assets
 from paperbroker.errors import Refusal
-from paperbroker.intake import parse_order
 from paperbroker.orders import OrderType, Side, TimeInForce
+from paperbroker.rules import parse_order
 
 ASSETS = Assets()
 STOCK = {"symbol": "AAPL", "side": "buy", "type": "market", "time_in_force": "day", "qty": "1"}
 COIN = {"symbol": "BTC/USD", "side": "buy", "type": "market", "time_in_force": "gtc", "qty": "1"}
 LIMIT = {**STOCK, "type": "limit", "limit_price": "10"}
+STOP = {**STOCK, "type": "stop", "stop_price": "5"}
+TRAIL = {**STOCK, "type": "trailing_stop", "trail_price": "5"}
+BRACKET = {
+    **STOCK, "order_class": "bracket", "take_profit": {"limit_price": "110"}, "stop_loss": {"stop_price": "90"},
+}  # fmt: skip
 
 
 def refusal(body: object) -> Refusal:
@@ -70,10 +75,29 @@ def test_any_spelling_of_a_pair_is_understood(spelling: str) -> None:
         ({**COIN, "time_in_force": "fok"}, 422, 42210000, "invalid crypto time_in_force"),
         ({**COIN, "qty": "0.000001"}, 403, 40310000, "minimal qty of order 0.00001"),
         ({**COIN, "type": "limit", "limit_price": "80000.001"}, 422, 42210000, "price increment 0.01"),
-        ({**STOCK, "type": "stop", "stop_price": 5}, 422, 42210000, "not supported by the paper broker yet"),
-        ({**STOCK, "time_in_force": "opg"}, 422, 42210000, "not supported by the paper broker yet"),
-        ({**STOCK, "order_class": "bracket"}, 422, 42210000, "not supported by the paper broker yet"),
-        ({**STOCK, "take_profit": {"limit_price": 5}}, 422, 42210000, "not supported by the paper broker yet"),
+        ({**STOCK, "type": "stop"}, 422, 40010001, "stop orders require a stop price"),
+        ({**STOCK, "type": "stop_limit", "stop_price": 5}, 422, 40010001, "require both stop and limit price"),
+        ({**STOCK, "stop_price": 5}, 422, 40010001, "market orders require no stop price"),
+        ({**STOP, "limit_price": 5}, 422, 40010001, "stop orders require no limit price"),
+        ({**STOP, "stop_price": "5.123"}, 422, 42210000, "invalid stop_price 5.123. sub-penny"),
+        ({**STOP, "time_in_force": "opg"}, 422, 42210000, "opg orders must be market or limit"),
+        ({**STOCK, "type": "trailing_stop"}, 422, 40010001, "one of trail_price or trail_percent"),
+        ({**TRAIL, "trail_percent": 1}, 422, 40010001, "one of trail_price or trail_percent"),
+        ({**TRAIL, "time_in_force": "ioc"}, 422, 42210000, "trailing stop orders must be DAY or GTC"),
+        ({**TRAIL, "qty": "0.5"}, 422, 42210000, "fractional orders must be market"),
+        ({**STOCK, "trail_price": 5}, 422, 40010001, "require no trail_price"),
+        ({**STOCK, "take_profit": {"limit_price": 5}}, 422, 42210000, "need an order_class"),
+        ({**STOCK, "take_profit": 5}, 422, 40010001, "take_profit must be an object"),
+        ({**BRACKET, "stop_loss": None}, 422, 42210000, "bracket orders require stop_loss.stop_price"),
+        ({**BRACKET, "stop_loss": {"limit_price": 4}}, 422, 40010001, "stop_loss.stop_price is required"),
+        ({**BRACKET, "take_profit": {"limit_price": 80}}, 422, 42210000, "must be > stop_loss.stop_price"),
+        ({**BRACKET, "time_in_force": "ioc"}, 422, 42210000, "bracket orders must be DAY or GTC"),
+        ({**BRACKET, "qty": "1.5"}, 422, 42210000, "fractional orders must be simple orders"),
+        ({**BRACKET, "order_class": "oto"}, 422, 42210000, "exactly one of take_profit and stop_loss"),
+        ({**BRACKET, "order_class": "oco"}, 422, 42210000, "oco orders must be limit orders"),
+        ({**STOCK, "order_class": "mleg"}, 422, 42210000, "mleg"),
+        ({**COIN, "type": "stop", "stop_price": 5}, 422, 42210000, "invalid order type for crypto order"),
+        ({**COIN, "order_class": "oto", "take_profit": {"limit_price": 5}}, 422, 42210000, "must be simple orders"),
         ({**STOCK, "order_class": "huge"}, 422, 40010001, "invalid order_class"),
         ({**STOCK, "position_intent": "win"}, 422, 40010001, "invalid position_intent"),
     ],
@@ -106,7 +130,20 @@ def _exact(qty: object) -> object:
     return Decimal(str(qty)) if isinstance(qty, float) else qty
 
 
-FIELDS = st.sampled_from([*LIMIT, "notional", "extended_hours", "order_class", "client_order_id", "position_intent"])
+FIELDS = st.sampled_from(
+    [
+        *LIMIT,
+        "notional",
+        "stop_price",
+        "trail_price",
+        "take_profit",
+        "stop_loss",
+        "extended_hours",
+        "order_class",
+        "client_order_id",
+        "position_intent",
+    ]
+)
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()

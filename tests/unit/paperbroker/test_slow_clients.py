@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 
 from paperbroker.api import connection
 from paperbroker.api.data_stream import DataStream
+from paperbroker.faults import Faults
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote
 
@@ -44,7 +45,7 @@ class Peer:
 async def test_the_slow_one_is_cut_off_and_the_other_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MOST_WAITING_BYTES", 2000)
     prices = Prices()
-    stream = DataStream(prices, coins=False, most_symbols=0)
+    stream = DataStream(prices, Faults(), coins=False, most_symbols=0)
     slow, quick = Peer("mock-slow", reads=False), Peer("mock-quick", reads=True)
     serving = [asyncio.create_task(stream.serve(peer)) for peer in (slow, quick)]  # type: ignore[arg-type]
     await asyncio.sleep(0.01)

@@ -1,0 +1,77 @@
+"""`GET /v2/events/trades`: the events of the account's orders as server-sent events, also those that have been."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+
+from paperbroker.api.endpoint import Call, Routes
+from paperbroker.api.parameters import instant
+from paperbroker.errors import invalid, unprocessable
+from paperbroker.trade_events import TradeEvents, seq_of
+
+HEARTBEAT_SECONDS = 10.0
+_AT_ONCE = 200
+_FOREVER = 2**62
+
+
+class Events:
+    """The handler of server-sent events."""
+
+    def __init__(self, events: TradeEvents) -> None:
+        self._events = events
+
+    def routes(self) -> Routes:
+        return [("/v2/events/trades", "GET", self.trades)]
+
+    def trades(self, call: Call) -> StreamingResponse:
+        """From now on, or from `since` (an instant) or `since_id` on (both included), until `until` or `until_id`."""
+        query = call.query
+        if query.get("since") and query.get("since_id"):
+            raise invalid("only one of since and since_id is accepted")
+        if query.get("until") and query.get("until_id"):
+            raise invalid("only one of until and until_id is accepted")
+        since, until_ns = instant(query, "since"), instant(query, "until")
+        if since is not None:
+            after = self._events.seq_before(call.account.id, since)
+        elif since_id := query.get("since_id"):
+            after = _seq("since_id", since_id) - 1
+        else:
+            after = self._events.last_seq()
+        until_seq = _seq("until_id", given) if (given := query.get("until_id")) else _FOREVER
+        frames = self._frames(call.account.id, after, until_seq, _FOREVER if until_ns is None else until_ns)
+        return StreamingResponse(frames, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    async def _frames(self, account_id: str, after: int, until_seq: int, until_ns: int) -> AsyncIterator[bytes]:
+        """What is committed is the one source; a commit only wakes up."""
+        something = asyncio.Event()
+        leave = self._events.follow(account_id, something.set)
+        try:
+            yield b":connected\n\n"
+            while after < until_seq:
+                something.clear()
+                events = self._events.after(account_id, after, _AT_ONCE)
+                for seq, ns, body in events:
+                    if seq > until_seq or ns > until_ns:
+                        return
+                    after = seq
+                    yield b"data: " + body + b"\n\n"
+                if len(events) < _AT_ONCE and not await _set_within(something, HEARTBEAT_SECONDS):
+                    yield b":heartbeat\n\n"
+        finally:
+            leave()
+
+
+async def _set_within(something: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(something.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _seq(name: str, event_id: str) -> int:
+    try:
+        return seq_of(event_id)
+    except ValueError:
+        raise unprocessable(f"{name} must be the id of an event (a ULID)") from None

@@ -1,0 +1,228 @@
+"""Historical quotes, trades and bars of stocks and coins, page by page, and the latest bars.
+
+A page has at most `limit` entries of all symbols together, sorted by symbol and then by time, and less where finding
+them takes long; `next_page_token` tells where it goes on.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from paperbroker.api.endpoint import Call, Reply, Routes
+from paperbroker.api.parameters import instant, one_of, whole_number
+from paperbroker.api.quotes import asked_assets, no_data
+from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
+from paperbroker.assets import Asset, Assets
+from paperbroker.clock import Clock
+from paperbroker.errors import Refusal
+from paperbroker.prices.history import Found, History, Kind
+from paperbroker.prices.market import Prices
+from paperbroker.prices.quotes import Bar, Quote, Trade
+from paperbroker.prices.timeframes import MINUTE, Timeframe, parse_timeframe
+from paperbroker.timestamps import at, new_york_date
+
+DEFAULT_LIMIT, MOST = 1000, 10_000
+PAGE_SECONDS = 0.5  # of searching; then a page ends
+What = Kind | Literal["bars"]
+_LATEST_NS = 60 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Where a page goes on: at this symbol and instant, after so many entries of the same instant."""
+
+    symbol: str
+    ns: int
+    skip: int
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.symbol}|{self.ns}|{self.skip}".encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A range of the past. Raises nothing: it has been checked."""
+
+    what: What
+    symbols: list[str]
+    start_ns: int
+    end_ns: int
+    limit: int
+    descending: bool
+    timeframe: Timeframe | None
+    token: Token | None
+    present_ns: int
+
+
+class HistoryPages:
+    """The handlers of the past. What they search for they search for in a thread of its own."""
+
+    def __init__(self, assets: Assets, clock: Clock, prices: Prices, history: History) -> None:
+        self._assets = assets
+        self._clock = clock
+        self._prices = prices
+        self._history = history
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+
+    def routes(self) -> Routes:
+        routes: Routes = [
+            ("/v2/stocks/bars/latest", "GET", self._latest_bars(crypto=False)),
+            ("/v2/stocks/{symbol}/bars/latest", "GET", self.latest_bar),
+            ("/v1beta3/crypto/us/latest/bars", "GET", self._latest_bars(crypto=True)),
+        ]
+        kinds: tuple[What, ...] = ("bars", "quotes", "trades")
+        for what in kinds:
+            routes.append((f"/v2/stocks/{what}", "GET", self._many(what, crypto=False)))
+            routes.append((f"/v2/stocks/{{symbol}}/{what}", "GET", self._single(what)))
+            routes.append((f"/v1beta3/crypto/us/{what}", "GET", self._many(what, crypto=True)))
+        return routes
+
+    def _many(self, what: What, *, crypto: bool) -> Callable[[Call], Awaitable[Reply]]:
+        async def handler(call: Call) -> Reply:
+            symbols = sorted({asset.symbol for asset in asked_assets(self._assets, call, crypto=crypto)})
+            found, token = await self._ask(_question(call, what, symbols, self._clock.peek()))
+            return Reply({what: found, "next_page_token": token})
+
+        return handler
+
+    def _single(self, what: What) -> Callable[[Call], Awaitable[Reply]]:
+        async def handler(call: Call) -> Reply:
+            symbol = self._stock(call).symbol
+            found, token = await self._ask(_question(call, what, [symbol], self._clock.peek()))
+            return Reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token})
+
+        return handler
+
+    def _latest_bars(self, *, crypto: bool) -> Callable[[Call], Awaitable[Reply]]:
+        async def handler(call: Call) -> Reply:
+            symbols = [asset.symbol for asset in asked_assets(self._assets, call, crypto=crypto)]
+            bars = await self._last_minutes(symbols)
+            return Reply({"bars": {symbol: bar_fields(bar) for symbol, bar in bars.items()}})
+
+        return handler
+
+    async def latest_bar(self, call: Call) -> Reply:
+        symbol = self._stock(call).symbol
+        bar = (await self._last_minutes([symbol])).get(symbol)
+        if bar is None:
+            raise no_data(symbol)
+        return Reply({"symbol": symbol, "bar": bar_fields(bar)})
+
+    async def _last_minutes(self, symbols: list[str]) -> dict[str, Bar]:
+        """The last minute bar that is complete; else the one that is running."""
+        now = self._clock.peek()
+
+        def search() -> dict[str, Bar]:
+            minute = Timeframe(1, "Min")
+            bars: dict[str, Bar] = {}
+            for symbol in symbols:
+                found = self._history.bars(symbol, minute, now - _LATEST_NS, now, present_ns=now, descending=True)
+                bar = next((bar for _, bar in found if isinstance(bar, Bar)), None) or self._prices.minute_bars.get(
+                    symbol
+                )
+                if bar is not None:
+                    bars[symbol] = bar
+            return bars
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, search)
+
+    async def _ask(self, question: Question) -> tuple[dict[str, list[dict[str, object]]], str | None]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._page, question)
+
+    def _page(self, question: Question) -> tuple[dict[str, list[dict[str, object]]], str | None]:
+        deadline = time.monotonic() + PAGE_SECONDS
+        found: dict[str, list[dict[str, object]]] = {}
+        left = question.limit
+        token = question.token
+        for symbol in question.symbols:
+            if question.token and symbol < question.token.symbol:
+                continue
+            if token is None or token.symbol != symbol:
+                token = Token(symbol, question.end_ns if question.descending else question.start_ns, 0)
+            to_skip = token.skip
+            for ns, thing in self._search(question, token):
+                if thing is not None and to_skip and ns == token.ns:
+                    to_skip -= 1
+                    continue
+                if left == 0 or time.monotonic() > deadline:
+                    return found, str(token)
+                if thing is None:
+                    token = token if token.ns == ns else Token(symbol, ns, 0)
+                    continue
+                found.setdefault(symbol, []).append(_fields(thing))
+                token = Token(symbol, ns, token.skip + 1 if token.ns == ns else 1)
+                to_skip = 0
+                left -= 1
+        return found, None
+
+    def _search(self, question: Question, token: Token) -> Iterator[Found]:
+        descending = question.descending
+        start = question.start_ns if descending else token.ns
+        end = token.ns if descending else question.end_ns
+        if question.timeframe is not None:
+            return self._history.bars(
+                token.symbol,
+                question.timeframe,
+                start,
+                end,
+                present_ns=question.present_ns,
+                descending=descending,
+            )
+        kind: Kind = "quotes" if question.what == "quotes" else "trades"
+        return self._history.events(token.symbol, kind, start, end, descending=descending)
+
+    def _stock(self, call: Call) -> Asset:
+        asset = self._assets.find(call.path["symbol"])
+        if asset is None or asset.crypto:
+            raise Refusal(400, None, f"invalid symbol: {call.path['symbol'][:64]}")
+        return asset
+
+
+def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
+    """Read the parameters. Raises 400."""
+    query = call.query
+    try:
+        start, end = instant(query, "start"), instant(query, "end")
+        limit = whole_number(query, "limit", DEFAULT_LIMIT, MOST)
+        descending = one_of(query, "sort", ("asc", "desc"), "asc") == "desc"
+    except Refusal as refusal:
+        raise Refusal(400, None, refusal.message) from None
+    if end is not None and len(query["end"].strip()) == 10:
+        end += 24 * 60 * MINUTE - 1  # a day is meant as a whole
+    start = at(new_york_date(now), 0) if start is None else start
+    if end is not None and end < start:
+        raise Refusal(400, None, "end should not be before start")
+    timeframe = _timeframe(call) if what == "bars" else None
+    token = _token(query.get("page_token", ""), symbols)
+    end = now if end is None else min(end, now)
+    return Question(what, symbols, start, end, limit, descending, timeframe, token, now)
+
+
+def _timeframe(call: Call) -> Timeframe:
+    try:
+        return parse_timeframe(call.query.get("timeframe", "") or "1Min")
+    except ValueError as error:
+        raise Refusal(400, None, str(error)) from None
+
+
+def _token(given: str, symbols: list[str]) -> Token | None:
+    if not given:
+        return None
+    try:
+        symbol, ns, skip = base64.urlsafe_b64decode(given.encode()).decode().split("|")
+        token = Token(symbol, int(ns), int(skip))
+    except ValueError:
+        raise Refusal(400, None, "invalid page_token") from None
+    if symbol not in symbols:
+        raise Refusal(400, None, "invalid page_token")
+    return token
+
+
+def _fields(thing: Quote | Trade | Bar) -> dict[str, object]:
+    if isinstance(thing, Quote):
+        return quote_fields(thing)
+    return trade_fields(thing) if isinstance(thing, Trade) else bar_fields(thing)

@@ -1,0 +1,127 @@
+"""What only the house can do to an account: trade in it by hand, take a trade back, set it up anew."""
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from paperbroker.accounts import Account, opening_state
+from paperbroker.activities import bust_activity
+from paperbroker.core import Core
+from paperbroker.errors import not_found, unprocessable
+from paperbroker.intake import OrderRequest
+from paperbroker.money import text
+from paperbroker.orders import Order, OrderType, Side, TimeInForce
+from paperbroker.positions import Position
+from paperbroker.rules import parse_order
+from paperbroker.statuses import Event, Status
+from paperbroker.timestamps import new_york_date, rfc3339
+
+_FORGET = (
+    "delete from orders where account_id = ?",
+    "delete from activities where account_id = ?",
+    "delete from events where account_id = ?",
+)
+
+
+def _read(stored: object) -> dict[str, Any]:
+    return dict(msgspec.json.decode(stored if isinstance(stored, bytes) else b"{}"))
+
+
+def _as_order(wire: dict[str, str], account_id: str, ns: int) -> Order:
+    """An order that has ended, as far as listeners need it."""
+    return Order(
+        id=wire["id"],
+        account_id=account_id,
+        seq=0,
+        client_order_id=wire["client_order_id"],
+        symbol=wire["symbol"],
+        side=Side(wire["side"]),
+        type=OrderType(wire["type"]),
+        time_in_force=TimeInForce(wire["time_in_force"]),
+        status=Status(wire["status"]),
+        created_ns=ns,
+        updated_ns=ns,
+        submitted_ns=ns,
+        expires_ns=ns,
+    )
+
+
+class Books:
+    """The hands of the house."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def trade(self, account: Account, symbol: str, side: str, qty: str, price: Decimal | None) -> bytes:
+        """A market order that no client of the API sent, as from the broker's own page; filled at once at a price.
+
+        Raises Refusal.
+        """
+        core = self._core
+        body = {"symbol": symbol, "side": side, "type": "market", "time_in_force": "day", "qty": qty}
+        asset = core.assets.find(symbol)
+        if asset is not None and asset.crypto:
+            body["time_in_force"] = "gtc"
+        request: OrderRequest = parse_order(body, core.assets)
+        before = set(account.open_orders)
+        wire = core.desk.submit(account, request)
+        if price is not None:
+            order = next(order for order_id, order in account.open_orders.items() if order_id not in before)
+            core.floor.fill_now(order, price)
+        return wire
+
+    def bust(self, execution_id: str) -> dict[str, object]:
+        """Take a fill back: position, cash and the order's filled quantity; the stream tells `restated`.
+
+        Raises Refusal.
+        """
+        core = self._core
+        sql = "select body, account_id, order_id from fills where json_extract(body, '$.execution_id') = ?"
+        rows = core.store.read(sql, (execution_id,))
+        if not rows:
+            raise not_found(f"execution not found for {execution_id}")
+        body, account_id, order_id = rows[0]
+        fill = _read(body)
+        account = core.ledger[str(account_id)]
+        if account.open_orders.get(str(order_id)) is not None:
+            raise unprocessable("only fills of orders that have ended can be busted")
+        asset = core.assets[fill["symbol"]]
+        side, qty, price = Side(fill["side"]), Decimal(fill["qty"]), Decimal(fill["price"])
+        ns = core.clock.now()
+        account.unbook(asset, side, qty=qty, price=price, fee=Decimal(fill["fee"]), prices=core.prices, ns=ns)
+        core.store.put_account(account)
+        ((wire,),) = core.store.read("select wire from orders where id = ?", (order_id,))
+        order = _read(wire)
+        left = Decimal(order["filled_qty"]) - qty
+        value = Decimal(order["filled_qty"]) * Decimal(order["filled_avg_price"]) - qty * price
+        order["filled_qty"] = text(left)
+        order["filled_avg_price"] = text((value / left).quantize(Decimal("1e-9"))) if left else None
+        order["updated_at"] = rfc3339(ns)
+        core.store.put("update orders set wire = ? where id = ?", (msgspec.json.encode(order), order_id))
+        core.store.put_activity(bust_activity(fill, ns, str(uuid.uuid4())))
+        core.ledger.tell_of(Event.RESTATED, _as_order(order, str(account_id), ns), msgspec.json.encode(order), ns)
+        return fill
+
+    async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
+        """Begin anew: no orders, no history, and the holdings that are given (else the opening ones)."""
+        core = self._core
+        for order in list(account.open_orders.values()):
+            core.floor.end(order, Event.CANCELED)
+        await core.store.settled()
+        ns = core.clock.now()
+        state = opening_state(account.state.key, core.prices, ns, new_york_date(ns))
+        state.created_ns = account.state.created_ns
+        if cash is not None:
+            state.cash = cash
+        if positions is not None:
+            state.positions = {}
+            for symbol, qty in positions.items():
+                holding = core.assets.get(symbol).holding
+                state.positions[holding] = Position(holding, qty, core.prices.reckoned(holding), ns)
+        account.state = state
+        state.last_equity = account.figures(core.prices).equity
+        for statement in _FORGET:
+            core.store.put(statement, (account.id,))
+        core.store.put_account(account)

@@ -1,0 +1,23 @@
+"""Ids: random ones, and those that are made of what happened."""
+
+import random
+from functools import lru_cache
+from hashlib import blake2b
+
+_bits = random.Random().getrandbits  # seeded by the system once, because asking it each time is slow
+
+
+def random_id() -> str:
+    """A random UUID (version 4) as text, at a fraction of the cost of `uuid.uuid4`."""
+    return _text(f"{_bits(128):032x}", "4")
+
+
+@lru_cache(maxsize=1024)  # the websocket and the server-sent events ask for the same
+def id_of(*parts: object) -> str:
+    """The same UUID (version 8) for the same parts."""
+    return _text(blake2b("/".join(map(str, parts)).encode(), digest_size=16).hexdigest(), "8")
+
+
+def _text(digits: str, version: str) -> str:
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

@@ -1,0 +1,119 @@
+"""PATCH: replaced orders, and the races that they can lose."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.unit.paperbroker.house import House
+
+from paperbroker.orders import Order
+from paperbroker.statuses import Status
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> House:
+    house = House(tmp_path, fills="displayed")
+    house.quote("AAPL", "229.99", "230.00")
+    return house
+
+
+def resting(house: House, **fields: object) -> Order:
+    order = house.send("AAPL", "buy", 10, **{"limit_price": "200", **fields})
+    house.hand.pass_by(1)
+    return order
+
+
+async def test_the_new_order_has_an_id_of_its_own_and_each_names_the_other(house: House) -> None:
+    old = resting(house)
+    new = house.replace(old, limit_price="201", qty="12")
+    assert (old.status, new.status, new.replaces) == (Status.PENDING_REPLACE, Status.PENDING_NEW, old.id)
+    house.hand.pass_by(1)
+    assert (old.status, old.replaced_by, new.status, new.qty) == (Status.REPLACED, new.id, Status.NEW, 12)
+    await house.store.settled()
+    assert house.events[-4:] == [
+        (old.id, "pending_replace"), (new.id, "pending_new"), (old.id, "replaced"), (new.id, "new"),
+    ]  # fmt: skip
+
+
+async def test_the_larger_of_the_two_is_reserved_meanwhile(house: House) -> None:
+    old = resting(house)
+    assert house.account.reserved("margin") == 2000
+    new = house.replace(old, limit_price="210")
+    assert house.account.reserved("margin") == 2100
+    house.hand.pass_by(1)
+    house.replace(new, limit_price="190")
+    assert house.account.reserved("margin") == 2100
+    house.hand.pass_by(1)
+    assert house.account.reserved("margin") == 1900
+
+
+async def test_both_together_never_fill_more_than_was_asked_for(house: House) -> None:
+    old = resting(house)
+    house.quote("AAPL", "199.98", "199.99", 4)
+    house.hand.pass_by(1)
+    assert old.filled_qty == 4
+    assert house.not_replaced(old, qty="4") == "qty must be > filled_qty"
+    new = house.replace(old, qty="9")
+    house.hand.pass_by(1)
+    assert new.qty == 5
+    house.quote("AAPL", "199.98", "199.99", 100)
+    house.hand.pass_by(1)
+    assert (new.status, house.account.qty("AAPL")) == (Status.FILLED, 9)
+
+
+async def test_a_fill_can_win_the_race_and_then_the_new_order_is_rejected(house: House) -> None:
+    house.core.faults.add({"kind": "fill_before_replace"})
+    old = resting(house)
+    new = house.replace(old, limit_price="201")
+    house.hand.pass_by(1)
+    assert (old.status, new.status, house.account.qty("AAPL")) == (Status.FILLED, Status.REJECTED, 10)
+
+
+async def test_a_cancel_of_the_new_order_gives_the_old_one_its_status_back(house: House) -> None:
+    old = resting(house)
+    new = house.replace(old, limit_price="201")
+    house.desk.cancel(house.account, new.id)
+    house.hand.pass_by(1)
+    assert (old.status, new.status) == (Status.NEW, Status.CANCELED)
+    await house.store.settled()
+    assert (old.id, "order_replace_rejected") in house.events
+    house.quote("AAPL", "199.98", "199.99")
+    house.hand.pass_by(1)
+    assert old.status is Status.FILLED
+
+
+async def test_what_cannot_be_replaced_is_refused(house: House) -> None:
+    fresh = house.send("AAPL", "buy", 10, limit_price="200")
+    assert house.not_replaced(fresh, qty="5") == "cannot replace order in pending_new status"
+    house.hand.pass_by(1)
+    assert house.not_replaced(fresh, limit_price="200.0") == "order parameters are not changed"
+    assert house.not_replaced(fresh) == "order parameters are not changed"
+    assert house.not_replaced(fresh, qty="1.5") == "qty must be a whole number of shares"
+    assert house.not_replaced(fresh, stop_price="5") == "limit orders require no stop price"
+    assert house.not_replaced(fresh, limit_price="0.12345").startswith("invalid limit_price")
+    assert house.not_replaced(fresh, trail="1") == "trail can only be replaced for trailing stop orders"
+    assert house.not_replaced(fresh, qty="100000") == "insufficient buying power"
+    house.send("AAPL", "buy", 1, limit_price="1", client_order_id="taken")
+    assert house.not_replaced(fresh, qty="5", client_order_id="taken") == "client_order_id must be unique"
+    house.replace(fresh, qty="5")
+    assert house.not_replaced(fresh, qty="4") == "cannot replace order in pending_replace status"
+    money = house.send("AAPL", "buy", None, notional="100", limit_price="200")
+    house.hand.pass_by(1)
+    assert house.not_replaced(money, limit_price="201") == "notional orders cannot be replaced"
+
+
+async def test_a_trailing_stop_keeps_its_water_mark(house: House) -> None:
+    order = house.send("AAPL", "buy", 10, type="trailing_stop", trail_price="5")
+    house.hand.pass_by(1)
+    new = house.replace(order, trail="3")
+    house.hand.pass_by(1)
+    assert (new.status, new.hwm, new.stop_price) == (Status.NEW, Decimal("229.99"), Decimal("232.99"))
+
+
+async def test_a_replacement_survives_a_restart(house: House, tmp_path: Path) -> None:
+    old = resting(house)
+    new = house.replace(old, limit_price="201")
+    await house.store.close()
+    again = House(tmp_path)
+    assert old.id not in again.account.open_orders
+    assert again.account.open_orders[new.id].status is Status.NEW
