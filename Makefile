@@ -34,6 +34,8 @@ fmt: setup ## format and mend what can be mended by itself
 lock: setup ## pin the dependencies anew, with hashes
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o requirements/app.txt
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements/app.txt --extra dev pyproject.toml -o requirements/dev.txt
+	@printf '%s\n' pytest pytest-asyncio pytest-timeout | .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements/dev.txt pyproject.toml - -o requirements/container.txt
+	@echo hatchling | .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements/dev.txt - -o requirements/build.txt
 	@echo 'uv==0.13.9' | .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header - -o requirements/uv.txt
 
 clean: ## remove what make made (the data folder stays)
