@@ -40,12 +40,11 @@ RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /build/wheel
 FROM base
 RUN groupadd --gid 10001 oms \
  && useradd --uid 10001 --gid oms --no-create-home --home-dir /tmp --shell /usr/sbin/nologin oms \
- && install -d -m 700 -o oms -g oms /data
+ && install -d -m 700 -o oms -g oms /app/data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/cache /opt/cache
 # The root file system is read-only in compose.yaml: pytest keeps no cache, and only failures leave their files in /tmp.
 ENV PATH=/opt/venv/bin:$PATH \
-    OMS_DATA=/data \
     PYTEST_ADDOPTS="-p no:cacheprovider -o tmp_path_retention_policy=failed" \
     XDG_CACHE_HOME=/opt/cache
 WORKDIR /app

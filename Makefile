@@ -30,7 +30,7 @@ test: check ## every test, on real servers that the tests start themselves
 	@.venv/bin/pytest -q tests --ignore=tests/unit --ignore=tests/compose --timeout=600
 
 compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
-	@.venv/bin/pytest -q tests/compose --timeout=1800
+	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800
 
 fmt: setup ## format and mend what can be mended by itself
 	@.venv/bin/ruff format .

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def engine_is_missing() -> str:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{' '.join(command)}: {error}"
         if done.returncode != 0:
-            return f"{' '.join(command)}: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
+            return f"{' '.join(command)}: {(done.stderr or done.stdout).strip().splitlines()[0]}"
     return ""
 
 
@@ -191,3 +192,9 @@ def _copy_repository(folder: Path) -> None:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
+
+
+if __name__ == "__main__":
+    if missing := engine_is_missing():
+        print(f"compose-test is skipped: no Docker engine answers ({missing})")
+        sys.exit(1)
