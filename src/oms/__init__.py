@@ -10,12 +10,13 @@ execution   the engine, only writer of order state:
               engine       its life: account, lease, one session after another
               session      everything in memory and every task around it, until the first doubt
               dispatcher   accepted orders through the gate, in order
-              sender       approved orders to the broker; what became of those whose answer was lost
+              sender       approved orders to the broker
+              resolver     what became of those whose answer was lost
               ledger       what the broker reports, applied one at a time
               book         the memory: every change that can happen to orders and positions
               journal      group commit of those changes
               reconcile    what is stored and what the broker holds, brought together
-              budget, market_time, commands, event_relay, status
+              budget, market_time, worth, commands, event_relay, status
 broker      Alpaca: requests, update stream, market data, JSON to domain and back. Nothing else knows Alpaca
 portfolio   positions valued at the latest prices, every five seconds
 marketdata  what to follow, ticks to QuestDB, latest prices and how fresh they are

@@ -116,9 +116,9 @@ async def _engine(settings: Settings) -> None:
         f"{socket.gethostname()}:{os.getpid()}:{new_id()}",
     )
     engine = Engine(outside, identity, companions, more_detail)
-    helpers = [asyncio.ensure_future(intake.run())]
+    helpers = [_vital(intake.run(), stop)]
     if writer is not None:
-        helpers.append(asyncio.ensure_future(writer.run()))
+        helpers.append(_vital(writer.run(), stop))
     try:
         await engine.run(stop)
     finally:
@@ -157,7 +157,7 @@ async def _api(settings: Settings) -> None:
             allowed_hosts=settings.allowed_hosts,
         )
     )
-    committing = asyncio.ensure_future(intake.run())
+    committing = _vital(intake.run(), stop)
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
     finally:
@@ -211,6 +211,19 @@ async def _feed(settings: Settings) -> None:
         for close in (relay.close, feed.close, broker.close, data.close, store.close):
             await close()
         log.info("OMS feed stopped")
+
+
+def _vital(work: Coroutine[None, None, None], stop: asyncio.Event) -> asyncio.Task[None]:
+    """A task that the process cannot do without: when it fails, the process stops and is started again."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("a vital task ended", exc_info=task.exception())
+            stop.set()
+
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(ended)
+    return task
 
 
 async def _known_account(store: PostgresStore, settings: Settings) -> UUID:

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from oms.domain.errors import StoreUnavailable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CLOSED = "nothing is stored any more: the committer has ended"
 Commit = Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
@@ -28,6 +31,7 @@ class GroupCommit(Generic[Item, Result]):
         self._poisonous = poisonous
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._arrived = asyncio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -35,12 +39,15 @@ class GroupCommit(Generic[Item, Result]):
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Queue an item; the future is done when its transaction is."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailable(CLOSED))
+            return future
         self._waiting.append((item, future))
         self._arrived.set()
         return future
 
     async def run(self) -> None:
-        """Commit for ever. Cancelling it fails what waits."""
+        """Commit for ever. When it ends, what waits and what comes later fails with StoreUnavailable."""
         try:
             while True:
                 await self._arrived.wait()
@@ -49,8 +56,10 @@ class GroupCommit(Generic[Item, Result]):
                     self._arrived.clear()
                 await self._store(batch)
         finally:
+            self._closed = True
             for _, future in self._waiting:
-                future.cancel()
+                if not future.done():
+                    future.set_exception(StoreUnavailable(CLOSED))
             self._waiting.clear()
 
     async def _store(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
@@ -61,7 +70,8 @@ class GroupCommit(Generic[Item, Result]):
             results = await self._commit([item for item, _ in batch])
         except asyncio.CancelledError:
             for _, future in batch:
-                future.cancel()
+                if not future.done():
+                    future.set_exception(StoreUnavailable(CLOSED))
             raise
         except Exception as error:  # noqa: BLE001 — handed to every caller, who decides
             if isinstance(error, self._poisonous) and len(batch) > 1:

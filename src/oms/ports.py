@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from oms.domain.errors import StoreConflict
 from oms.domain.events import OrderEvent
 from oms.domain.fills import Fill
 from oms.domain.instruments import Instrument
@@ -280,39 +281,55 @@ class Changes:
 
     def order(self, before: Order, after: Order) -> None:
         """An order went from one state to another."""
-        if before.id in self.created:
-            self.created[before.id] = after
-        else:
-            stored = self.orders[before.id][0] if before.id in self.orders else before.version
-            self.orders[before.id] = (stored, after)
+        self._take_order(before.id, before.version, after)
 
     def position(self, before: Position, after: Position) -> None:
         """A position went from one state to another. Version 0 is one that is not stored yet."""
-        stored = self.positions[before.id][0] if before.id in self.positions else before.version
-        self.positions[before.id] = (stored, after)
+        self._take_position(before.id, before.version, after)
 
     def merge(self, later: Changes) -> None:
-        """Take in what came after, so that both are stored in one transaction."""
+        """Take in what came after, so that both are stored in one transaction.
+
+        Raises StoreConflict where the later does not begin with what the earlier left: one of them was computed from an
+        order or position that had changed meanwhile.
+        """
         self.created.update(later.created)
         for order_id, (stored, order) in later.orders.items():
-            if order_id in self.created:
-                self.created[order_id] = order
-            else:
-                self.orders[order_id] = (self.orders[order_id][0] if order_id in self.orders else stored, order)
+            self._take_order(order_id, stored, order)
         for position_id, (stored, position) in later.positions.items():
-            before = self.positions.get(position_id)
-            self.positions[position_id] = (before[0] if before else stored, position)
+            self._take_position(position_id, stored, position)
         self.fills += later.fills
         self.adjustments += later.adjustments
         self.events += later.events
         self.commands += later.commands
         self.watermark = later.watermark or self.watermark
 
+    def _take_order(self, order_id: UUID, begins_with: int, after: Order) -> None:
+        if order_id in self.created:
+            _continues(self.created[order_id].version, begins_with, order_id)
+            self.created[order_id] = after
+            return
+        stored, before = self.orders.get(order_id, (begins_with, None))
+        if before is not None:
+            _continues(before.version, begins_with, order_id)
+        self.orders[order_id] = (stored, after)
+
+    def _take_position(self, position_id: UUID, begins_with: int, after: Position) -> None:
+        stored, before = self.positions.get(position_id, (begins_with, None))
+        if before is not None:
+            _continues(before.version, begins_with, position_id)
+        self.positions[position_id] = (stored, after)
+
     def __bool__(self) -> bool:
         return bool(
             self.orders or self.created or self.fills or self.adjustments or self.positions or self.events
             or self.commands or self.watermark
         )  # fmt: skip
+
+
+def _continues(left: int, begins_with: int, what: UUID) -> None:
+    if left != begins_with:
+        raise StoreConflict(f"a change of {what} begins with version {begins_with}, the one before left {left}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +369,10 @@ class Store(Protocol):
 
     async def save_instruments(self, instruments: Sequence[Instrument]) -> None: ...
     async def load(self, account_id: UUID) -> WorkingSet: ...
+
+    async def symbols(self) -> tuple[Sequence[Instrument], Mapping[str, str]]:
+        """The asset list and the aliases as stored."""
+
     async def configs(self) -> Configs: ...
 
     async def pending(self, account_id: UUID, after_seq: int, limit: int) -> Sequence[Order]:

@@ -44,13 +44,15 @@ class Accounts:
 
     async def load(self) -> KeyState:
         """What is stored for the key now. Raises StoreUnavailable."""
-        return await self._load()
+        return await self._state.fresh()
 
     async def current(self) -> UUID:
         """The account to show. Raises Problem `not_configured`, AccountUnknown, StoreUnavailable."""
         if self._key_hash is None:
             raise Problem("not_configured", NOT_CONFIGURED)
         state = await self._state.get()
+        if state.account_id is None:
+            state = await self._state.fresh()  # nobody is refused for what was true a second ago
         if state.account_id is None:
             if state.status == "unauthorized":
                 raise Problem("unauthorized", UNAUTHORIZED)
@@ -60,7 +62,7 @@ class Accounts:
     async def for_signals(self) -> UUID:
         """The account to trade for. Raises also Problem `unauthorized`: orders would wait for keys that do not work."""
         account_id = await self.current()
-        if (await self._state.get()).status == "unauthorized":
+        if "unauthorized" == (await self._state.get()).status == (await self._state.fresh()).status:
             raise Problem("unauthorized", UNAUTHORIZED)
         return account_id
 

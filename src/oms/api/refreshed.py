@@ -35,6 +35,10 @@ class Refreshed(Generic[Value]):
                 raise
             return held[0]
 
+    async def fresh(self) -> Value:
+        """The value as it is now, which is then held. Raises what `load` raises."""
+        return await self._reload()
+
     async def _reload(self) -> Value:
         value = await self._load()
         self._held = (value, self._monotonic())

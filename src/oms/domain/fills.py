@@ -58,7 +58,9 @@ class Interval:
 def novelty(begins: Decimal, ends: Decimal, execution_id: str | None, booked: Iterable[Interval]) -> Novelty:
     """Whether a fill over (begins, ends] is new beside the booked ones."""
     for other in booked:
-        if other.ends == ends or (execution_id is not None and other.execution_id == execution_id):
+        if (other.begins, other.ends) == (begins, ends):
+            return Novelty.KNOWN
+        if execution_id is not None and other.execution_id == execution_id:
             return Novelty.KNOWN
     if any(begins < other.ends and other.begins < ends for other in booked):
         return Novelty.OVERLAPS

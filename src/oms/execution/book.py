@@ -5,7 +5,7 @@ Each method computes the next state, puts it into memory and returns the Changes
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -57,7 +57,7 @@ class Book:
         self.orders: OrderedDict[UUID, Order] = OrderedDict()
         self.positions: dict[str, Position] = {position.symbol: position for position in working.positions}
         self.awaiting_fills: dict[UUID, BrokerOrder] = {}
-        self.anomalies: list[str] = []
+        self.anomalies: deque[str] = deque(maxlen=100)
         self._ids = ids
         self._now = now
         self._by_broker: dict[str, UUID] = {}
@@ -108,7 +108,9 @@ class Book:
     # --- orders of ours -----------------------------------------------------------------------------------------------
 
     def take_in(self, stored: StoredOrder) -> Order:
-        """Bring an order back into memory that had ended before, or that another part of the way made."""
+        """Bring an order back into memory that had ended before. What memory holds already is newer."""
+        if stored.order.id in self.orders:
+            return self.orders[stored.order.id]
         self._put(stored.order)
         fills = [Interval(fill.begins, fill.cum_qty, fill.execution_id) for fill in stored.fills]
         self._booked[stored.order.id] = fills

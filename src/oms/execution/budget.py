@@ -12,6 +12,7 @@ WINDOW_S = 60.0
 # Of 200 requests a minute: submits at most 120, reconciliation at most 35; for cancels at least 40 are left.
 SHARES: Mapping[Purpose, float] = {Purpose.SUBMIT: 0.6, Purpose.RECONCILE: 0.175, Purpose.CANCEL: 1.0}
 RESERVED_FOR_CANCELS = 0.2
+CANCEL_PAUSE_S = 1.0
 
 
 class RequestBudget:
@@ -27,16 +28,17 @@ class RequestBudget:
         self._sent: dict[Purpose, deque[float]] = {purpose: deque() for purpose in Purpose}
         self._promised = dict.fromkeys(Purpose, 0)
         self._blocked_until = 0.0
+        self._cancels_blocked_until = 0.0
         self._remaining: int | None = None
         self._remaining_until = 0.0
 
     def available(self, purpose: Purpose) -> int:
         """How many requests for this purpose may be sent at once, now."""
-        if self.per_minute == 0:
-            return 0 if self._clock.monotonic() < self._blocked_until else 1_000_000
-        now = self._clock.monotonic()
-        if now < self._blocked_until:
+        if self.blocked_s(purpose) > 0:
             return 0
+        if self.per_minute == 0:
+            return 1_000_000
+        now = self._clock.monotonic()
         total = sum(self._count(each, now) for each in Purpose)
         left = self.per_minute - total
         if now < self._remaining_until and self._remaining is not None:
@@ -47,15 +49,33 @@ class RequestBudget:
         share = int(self.per_minute * SHARES[purpose]) - self._count(purpose, now) - self._promised[purpose]
         return max(min(left, share), 0)
 
+    def spare(self, purpose: Purpose) -> int:
+        """What of it is available beyond a third of its share, which is kept for what comes regularly."""
+        share = 0 if self.per_minute == 0 else int(self.per_minute * SHARES[purpose])
+        return self.available(purpose) - share // 3
+
     def promise(self, purpose: Purpose) -> None:
         """Keep one request for the next `acquire` of this purpose, which then does not wait for the window."""
         self._promised[purpose] += 1
+
+    def release(self, purpose: Purpose) -> None:
+        """A promised request is not wanted any more."""
+        self._promised[purpose] = max(self._promised[purpose] - 1, 0)
+
+    def blocked_s(self, purpose: Purpose) -> float:
+        """For how long nothing may be sent because of a 429; cancels wait a second at most."""
+        until = self._cancels_blocked_until if purpose is Purpose.CANCEL else self._blocked_until
+        return max(until - self._clock.monotonic(), 0.0)
+
+    def forget_promises(self) -> None:
+        """Whoever was promised requests is gone."""
+        self._promised = dict.fromkeys(Purpose, 0)
 
     async def acquire(self, purpose: Purpose) -> None:
         """Return when one more request may be sent, and count it."""
         if self._promised[purpose]:
             self._promised[purpose] -= 1
-            while self._clock.monotonic() < self._blocked_until:  # noqa: ASYNC110 — time is what it waits for
+            while self.blocked_s(purpose) > 0:  # noqa: ASYNC110 — time is what it waits for
                 await asyncio.sleep(self._wait_s(purpose))
         else:
             while self.available(purpose) < 1:  # noqa: ASYNC110
@@ -76,7 +96,9 @@ class RequestBudget:
     def refused(self, retry_after_s: float | None) -> None:
         """The broker answered 429: nothing more until it says, at most a minute."""
         pause = min(max(retry_after_s if retry_after_s is not None else 5.0, 0.25), WINDOW_S)
-        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + pause)
+        now = self._clock.monotonic()
+        self._blocked_until = max(self._blocked_until, now + pause)
+        self._cancels_blocked_until = now + min(pause, CANCEL_PAUSE_S)
 
     def state(self) -> Mapping[str, object]:
         """For health."""
@@ -94,7 +116,7 @@ class RequestBudget:
     def _wait_s(self, purpose: Purpose) -> float:
         """Until the oldest counted request leaves the window, but look again often: shares are freed by others too."""
         now = self._clock.monotonic()
-        if now < self._blocked_until:
-            return min(self._blocked_until - now, 1.0)
+        if (blocked := self.blocked_s(purpose)) > 0:
+            return min(blocked, 1.0)
         oldest = min((sent[0] for sent in self._sent.values() if sent), default=now)
         return min(max(oldest + WINDOW_S - now, 0.01), 1.0)

@@ -7,13 +7,14 @@ from uuid import UUID
 
 import structlog
 
-from oms.domain.errors import BrokerError, BrokerNotFound, BrokerRefused
+from oms.domain.errors import BrokerError, BrokerNotFound, BrokerRefused, BrokerUnauthorized
 from oms.domain.events import EventKind
 from oms.domain.orders import Order
 from oms.execution.book import Book
 from oms.execution.dispatcher import Dispatcher
 from oms.execution.journal import Journal
 from oms.execution.ledger import Ledger
+from oms.execution.resolver import Resolver
 from oms.ports import Broker, Changes, Clock, Command, Store
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class Commands:
         journal: Journal,
         ledger: Ledger,
         dispatcher: Dispatcher,
+        resolver: Resolver,
         clock: Clock,
     ) -> None:
         self._account_id = account_id
@@ -42,6 +44,7 @@ class Commands:
         self._journal = journal
         self._ledger = ledger
         self._dispatcher = dispatcher
+        self._resolver = resolver
         self._clock = clock
         self._asked: set[UUID] = set()
 
@@ -68,7 +71,9 @@ class Commands:
             self._done(command, "refused", f"the order is already {order.status}")
         elif order.alpaca_id is not None:
             await self._cancel(command, order)
-        elif command.created_at + TRIED_FOR < self._clock.now():
+        elif command.created_at + TRIED_FOR >= self._clock.now():
+            self._resolver.given_up.add(order.id)  # it is not sent again while somebody wants it cancelled
+        else:
             self._done(command, "refused", "the broker has not shown the order yet; it is still being asked for")
 
     async def _find(self, order_id: UUID) -> Order | None:
@@ -84,6 +89,9 @@ class Commands:
         assert order.alpaca_id is not None  # noqa: S101 — the caller has seen to it
         try:
             await self._broker.cancel(order.alpaca_id)
+        except BrokerUnauthorized as error:
+            log.warning("cancel_unauthorized", order_id=str(order.id), reason=str(error))
+            return  # it says nothing of the order: the command waits for keys that work
         except BrokerRefused as error:
             self._done(command, "refused", f"Alpaca refused the cancel: {error.message}")
             self._ledger.ask_for_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from uuid import UUID
 
@@ -12,11 +12,13 @@ import structlog
 from oms.domain.errors import BrokerError
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order, OrderStatus
+from oms.domain.reports import MarketClock
 from oms.domain.values import AssetClass, OrderType, Side
 from oms.execution.book import MAKER_FEE, TAKER_FEE, Book
 from oms.execution.budget import RequestBudget
 from oms.execution.journal import Journal
 from oms.execution.market_time import MarketTime
+from oms.execution.resolver import Resolver
 from oms.execution.sender import Sender
 from oms.ports import Broker, Changes, Clock, Configs, Prices, Purpose, Store
 from oms.risk.controls import RiskView, Verdict, is_reducing, judged_age
@@ -43,6 +45,7 @@ class Dispatcher:
         book: Book,
         journal: Journal,
         sender: Sender,
+        resolver: Resolver,
         store: Store,
         broker: Broker,
         prices: Prices,
@@ -56,6 +59,7 @@ class Dispatcher:
         self._book = book
         self._journal = journal
         self._sender = sender
+        self._resolver = resolver
         self._store = store
         self._broker = broker
         self._prices = prices
@@ -66,6 +70,7 @@ class Dispatcher:
         self._last_seq = 0
         self._asked: set[UUID] = set()
         self._being_priced: set[str] = set()
+        self._stale_looked_at = 0.0
         self._sending: set[asyncio.Task[None]] = set()
         self._pricing: set[asyncio.Task[None]] = set()
         self.waiting: dict[UUID, Order] = {}
@@ -87,7 +92,7 @@ class Dispatcher:
 
     def resolve(self, order: Order) -> None:
         """Find out about an order whose answer a former process lost."""
-        self._start(self._sender.resolve(order.id))
+        self._start(self._resolver.resolve(order.id))
 
     async def drain(self, timeout_s: float) -> None:
         """Let what was sent be answered; what is not by then stays unknown for the next start."""
@@ -114,19 +119,27 @@ class Dispatcher:
         log.info("limits_read", version=configs.version, **{key: str(value) for key, value in configs.values.items()})
 
     async def _dispatch(self) -> None:
-        if not self.waiting:
-            return
-        if not await self._market_is_known():
-            return
         changes = Changes()
+        self._refuse_stale(changes)
         approved: list[ApprovedOrder] = []
+        if self.waiting and self._may_send() and (market := await self._market()) is not None:
+            approved = self._gate(changes, market)
+        if changes:
+            await self._journal.record(changes)
+        for one in approved:
+            self._start(self._sender.send(one))
+
+    def _gate(self, changes: Changes, market: MarketClock) -> list[ApprovedOrder]:
+        """As many as may be sent now, in the order of acceptance. Nothing here waits: each sees those before it."""
         slots = min(self._budget.available(Purpose.SUBMIT), IN_FLIGHT_MAX - self.in_flight)
+        approved: list[ApprovedOrder] = []
+        unpriced: list[Order] = []
         for order in list(self.waiting.values()):
-            if not self._may_send() or len(approved) >= slots:
-                self._refuse_if_stale(changes, order)
-                continue
-            view = self._view(order)
+            if len(approved) >= slots:
+                break
+            view = self._view(order, market)
             if self._needs_price(order, view):
+                unpriced.append(order)
                 continue
             verdict = check(order, view)
             del self.waiting[order.id]
@@ -138,24 +151,20 @@ class Dispatcher:
                 changes.merge(self._book.approve(verdict, _fee_rate(verdict, view)))
                 self._budget.promise(Purpose.SUBMIT)
                 approved.append(verdict)
-        self._price_the_waiting()
-        if changes:
-            await self._journal.record(changes)
-        for one in approved:
-            self._start(self._sender.send(one))
+        self._ask_prices(unpriced)
+        return approved
 
-    async def _market_is_known(self) -> bool:
+    async def _market(self) -> MarketClock | None:
+        """The broker's clock, asked again where its last answer does not hold any more."""
         if self._time.market is None:
             try:
                 self._time.learn(await self._broker.clock())
             except BrokerError as error:
                 log.warning("market_clock_unknown", reason=str(error))
-                return False
-        return self._time.market is not None
+                return None
+        return self._time.market
 
-    def _view(self, order: Order) -> RiskView:
-        market = self._time.market
-        assert market is not None  # noqa: S101 — _market_is_known has seen to it
+    def _view(self, order: Order, market: MarketClock) -> RiskView:
         buys, sells = self._book.exposure(order.symbol)
         return RiskView(
             instrument=self._book.symbols.get(order.symbol),
@@ -169,12 +178,18 @@ class Dispatcher:
             limits=self.limits,
         )
 
-    def _refuse_if_stale(self, changes: Changes, order: Order) -> None:
-        """What cannot be sent yet waits, but no longer than it is worth sending."""
-        age = judged_age(order, self._waited_s(order), self.limits)
-        if age is not None and age.verdict is Verdict.REFUSE:
-            del self.waiting[order.id]
-            changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
+    def _refuse_stale(self, changes: Changes) -> None:
+        """What cannot be sent yet waits, but no longer than it is worth sending. Looked at once a second."""
+        now = self._clock.monotonic()
+        if not self.waiting or now < self._stale_looked_at + SWEEP_S:
+            return
+        self._stale_looked_at = now
+        for order in list(self.waiting.values()):
+            age = judged_age(order, self._waited_s(order), self.limits)
+            if age is not None and age.verdict is Verdict.REFUSE:
+                del self.waiting[order.id]
+                self._asked.discard(order.id)
+                changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
 
     def _waited_s(self, order: Order) -> Decimal:
         waited = self._clock.now() - order.created_at
@@ -191,15 +206,13 @@ class Dispatcher:
             return False
         return view.instrument.is_crypto or view.market.is_open
 
-    def _price_the_waiting(self) -> None:
+    def _ask_prices(self, unpriced: Sequence[Order]) -> None:
         """Ask once for all symbols that lack a fresh price."""
         asked: dict[str, Instrument] = {}
         orders: list[UUID] = []
-        for order in self.waiting.values():
+        for order in unpriced:
             instrument = self._book.symbols.get(order.symbol)
-            if instrument is None or not self._may_send() or not self._needs_price(order, self._view(order)):
-                continue
-            if order.symbol not in self._being_priced:
+            if instrument is not None and order.symbol not in self._being_priced:
                 asked[order.symbol] = instrument
                 orders.append(order.id)
         if asked:
@@ -235,6 +248,7 @@ class Dispatcher:
     def withdraw(self, order_id: UUID) -> Order | None:
         """Take an order out that has not been sent, to cancel it here; None when it is not waiting any more."""
         order = self.waiting.pop(order_id, None)
+        self._asked.discard(order_id)
         if order is not None:
             self._journal.record(self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent"))
         return order

@@ -85,12 +85,27 @@ class Engine:
         attempt = 0
         while not stop.is_set():
             began = self._outside.clock.monotonic()
-            pause = await self._once(stop)
+            pause = await self._until(stop)
             attempt = 0 if self._outside.clock.monotonic() - began > BACKOFF_S[1] else attempt + 1
             if pause is None:
                 low, high = BACKOFF_S
                 pause = low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
             await happens(stop, pause)
+
+    async def _until(self, stop: asyncio.Event) -> float | None:
+        """One session; a stop that comes before it trades ends the waiting, later the session drains by itself."""
+        life = asyncio.ensure_future(self._once(stop))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not life.done() and self.session is None:
+                life.cancel()
+            await asyncio.wait([life])
+            return None if life.cancelled() else life.result()
+        finally:
+            life.cancel()
+            stopping.cancel()
+            await asyncio.gather(life, stopping, return_exceptions=True)
 
     async def _once(self, stop: asyncio.Event) -> float | None:
         """One session, or the reason why there is none; how long to wait before the next (None: back off)."""
@@ -124,11 +139,11 @@ class Engine:
     async def _session(self, stop: asyncio.Event) -> None:
         store = self._outside.store
         account_id = await self._contact()
+        await self._refresh_instruments()  # before the lease, which is short
         epoch = await self._become_the_engine(account_id, stop)
         if epoch is None:
             return
         try:
-            await self._refresh_instruments()
             working = await store.load(account_id)
             self._set(EngineStatus.STARTING)
             self.session = Session(self._outside, working, epoch, self._session_is)
@@ -214,7 +229,9 @@ class Engine:
                 key_hash, self._account_id, str(self.status), self.detail(), self._outside.clock.now()
             )
         except StoreUnavailable:
-            log.debug("report_failed")  # health shows the heartbeat's age
+            return  # health shows the heartbeat's age
+        except Exception:  # the edge of the task: without it an engine that trades would look dead
+            log.exception("report_failed")
 
     def detail(self) -> Mapping[str, object]:
         """What the engine knows of itself and of what is around it."""
@@ -244,7 +261,7 @@ class Engine:
             },
             "reconciled_at": findings.at,
             "drift": {symbol: {"ours": ours, "broker": theirs} for symbol, (ours, theirs) in findings.drift.items()},
-            "anomalies": session.book.anomalies[-10:],
+            "anomalies": list(session.book.anomalies)[-10:],
             "clock_offset_s": round(session.time.offset_s, 3),
             "market_open": None if session.time.market is None else session.time.market.is_open,
         }

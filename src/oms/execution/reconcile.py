@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
 from oms.domain.errors import BrokerError, BrokerNotFound
-from oms.domain.orders import Order
+from oms.domain.orders import Order, rounded_price
 from oms.domain.positions import Adjustment, AdjustmentKind
-from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, FeeActivity
+from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, FeeActivity
 from oms.domain.values import ZERO, AssetClass
 from oms.execution.book import Book
 from oms.execution.budget import RequestBudget
@@ -29,7 +29,6 @@ FEES_POSTED_WITHIN = timedelta(days=1)
 ADOPTION_TRIES = 10
 LOOKED_UP_MAX = 10  # orders asked one by one in a pass: more are proven by listings
 ASKED_SINGLY_MAX = 5
-KEPT_REQUESTS = 10  # of the reconciliation's share, for the clock and the next full pass
 SETTLES_IN = timedelta(seconds=2)  # a listing may be older than an order just sent
 
 
@@ -88,7 +87,7 @@ class Reconciler:
         for order in seen.values():
             await self._ledger.observe(order)
         await self._look_up_unseen(set(seen), limit=None)
-        for fill in await self._broker.fills_since(since):
+        for fill in sorted(await self._broker.fills_since(since), key=_when):
             await self._ledger.fill(fill)
         await self.complete_fills()
         await self._true_up_fees(await self._broker.fees_since(since - FEES_POSTED_WITHIN), since - FEES_POSTED_WITHIN)
@@ -100,7 +99,7 @@ class Reconciler:
 
     async def light(self) -> None:
         """Open orders only: finds ends and fills that the stream did not tell. Raises BrokerError."""
-        spare = self._budget.available(Purpose.RECONCILE) - KEPT_REQUESTS
+        spare = self._budget.spare(Purpose.RECONCILE)
         seen = await self._broker.open_orders()
         for order in seen:
             await self._ledger.observe(order)
@@ -132,14 +131,20 @@ class Reconciler:
             before = after
         else:
             raise BrokerError("the account trades too much elsewhere to be taken in; trying again")
-        await self._adopt_orders(orders, after)
-        for held in positions:
-            self._journal.record(self._book.adopt_position(held, at))
+        changes = Changes(watermark=at)
+        for seen, baseline in await self._foreign_orders(orders, after):
+            if self._book.find(seen) is None:
+                changes.merge(self._book.adopt(seen, baseline=baseline))
+        for held in _by_symbol(positions):
+            changes.merge(self._book.adopt_position(held, at))
         log.info("account_adopted", positions=len(positions), open_orders=len(orders))
-        await self._journal.record(Changes(watermark=at))
+        await self._journal.record(changes)
         self._watermark = self._adopted_at = at
 
-    async def _adopt_orders(self, orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]) -> None:
+    async def _foreign_orders(
+        self, orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]
+    ) -> list[tuple[BrokerOrder, Decimal]]:
+        """Each order that is open or was filled lately, with what of it is in the positions."""
         baselines: dict[str, Decimal] = {}
         for fill in fills:
             baselines[fill.broker_order_id] = max(fill.cum_qty, baselines.get(fill.broker_order_id, ZERO))
@@ -147,10 +152,7 @@ class Reconciler:
         for broker_order_id in baselines:
             if broker_order_id not in known:
                 known[broker_order_id] = await self._broker.order(broker_order_id)
-        for seen in known.values():
-            baseline = max(baselines.get(seen.broker_order_id, ZERO), seen.filled_qty)
-            if self._book.find(seen) is None:
-                self._journal.record(self._book.adopt(seen, baseline=baseline))
+        return [(seen, max(baselines.get(seen.broker_order_id, ZERO), seen.filled_qty)) for seen in known.values()]
 
     # --- the parts of a pass ------------------------------------------------------------------------------------------
 
@@ -173,10 +175,12 @@ class Reconciler:
     async def complete_fills(self) -> None:
         """Orders whose status names more than is booked: ask for their executions, one by one or all at once."""
         if len(self._book.awaiting_fills) > ASKED_SINGLY_MAX and self._watermark is not None:
-            for fill in await self._broker.fills_since(self._watermark - OVERLAP):
+            for fill in sorted(await self._broker.fills_since(self._watermark - OVERLAP), key=_when):
                 await self._ledger.fill(fill)
         for order_id in list(self._book.awaiting_fills)[:ASKED_SINGLY_MAX]:
             order = self._book.orders[order_id]
+            if order_id in self._book.awaiting_fills:  # asked last, so that one without an answer blocks no other
+                self._book.awaiting_fills[order_id] = self._book.awaiting_fills.pop(order_id)
             if order.alpaca_id is not None:
                 for fill in await self._broker.fills_of(order.alpaca_id):
                     await self._ledger.fill(fill)
@@ -199,7 +203,7 @@ class Reconciler:
             if not missing_coin and not missing_cash:
                 continue
             log.info("fee_true_up", day=day, symbol=symbol, coin=str(missing_coin), cash=str(missing_cash))
-            reference = f"cfee:{day}:{symbol}:{'+'.join(sorted(one.activity_id for one in activities))[-64:]}"
+            reference = f"cfee:{day}:{symbol}:{coin + missing_coin}:{cash + missing_cash}:{coin}:{cash}"
             adjustment = Adjustment(
                 self._ids(), self._account_id, symbol, AdjustmentKind.FEE_TRUE_UP, missing_coin, None, missing_cash,
                 _end_of_day(day), reference,
@@ -220,6 +224,26 @@ class Reconciler:
         for symbol in drift.keys() & self.findings.drift.keys():
             log.error("position_differs", symbol=symbol, ours=str(drift[symbol][0]), broker=str(drift[symbol][1]))
         self.findings.drift = drift
+        if drift:
+            self._ledger.ask_for_all()
+
+
+def _when(fill: BrokerFill) -> tuple[datetime, str, Decimal]:
+    """The order in which executions happened, so that positions need not be computed again for each."""
+    return (fill.transacted_at, fill.broker_order_id, fill.cum_qty)
+
+
+def _by_symbol(positions: Sequence[BrokerPosition]) -> list[BrokerPosition]:
+    """One position for each symbol: a coin may be held under two of its pairs."""
+    summed: dict[str, BrokerPosition] = {}
+    for held in positions:
+        other = summed.get(held.symbol)
+        if other is not None:
+            qty = other.qty + held.qty
+            cost = other.qty * other.avg_price + held.qty * held.avg_price
+            held = replace(held, qty=qty, avg_price=rounded_price(cost / qty) if qty else ZERO)  # noqa: PLW2901
+        summed[held.symbol] = held
+    return [held for held in summed.values() if held.qty]
 
 
 def _is_older(order: Order, than: datetime) -> bool:

@@ -25,9 +25,12 @@ from oms.execution.journal import Journal
 from oms.execution.ledger import Ledger
 from oms.execution.market_time import MarketTime
 from oms.execution.reconcile import Reconciler
+from oms.execution.resolver import Resolver
 from oms.execution.sender import Sender
 from oms.execution.status import EngineStatus
+from oms.execution.worth import Worth
 from oms.ports import Broker, Changes, Clock, Ids, Prices, Store, Updates, Valuation, WorkingSet
+from oms.risk.limits import Mode
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +44,7 @@ ACCOUNT_EVERY_S = 5.0  # after fills
 BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
 BACKOFF_S = (0.25, 30.0)
 DRAIN_S = 5.0
+FOR_EVER_S = Decimal(10**9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +83,18 @@ class Session:
         self.book = Book(working, symbols, outside.ids, self.time.now)
         self.journal = Journal(self._commit)
         self.ledger = Ledger(self._account_id, self.book, self.journal, store, broker)
-        self.sender = Sender(
-            broker, self.book, self.journal, self.ledger, clock, outside.random, self._fresh_for_s, self._may_send
-        )
+        worth = Worth(clock, self._fresh_for_s, self._may_send)
+        self.resolver = Resolver(broker, self.book, self.journal, self.ledger, outside.budget, worth, outside.random)
+        self.sender = Sender(broker, self.book, self.journal, self.ledger, self.resolver, outside.budget, worth)
         self.dispatcher = Dispatcher(
-            self._account_id, self.book, self.journal, self.sender, store, broker, outside.prices, self.time,
-            outside.budget, clock, working.configs, self._may_send,
+            self._account_id, self.book, self.journal, self.sender, self.resolver, store, broker, outside.prices,
+            self.time, outside.budget, clock, working.configs, self._may_send,
         )  # fmt: skip
         self.reconciler = Reconciler(
             working.account, broker, self.book, self.journal, self.ledger, store, self.time, outside.budget, outside.ids
         )
         self.commands = Commands(
-            self._account_id, store, broker, self.book, self.journal, self.ledger, self.dispatcher, clock
+            self._account_id, store, broker, self.book, self.journal, self.ledger, self.dispatcher, self.resolver, clock
         )
 
     @property
@@ -140,6 +144,7 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.dispatcher.drain(0)
+            self._outside.budget.forget_promises()
 
     def value(self, valuations: Sequence[Valuation], symbols: Mapping[UUID, str]) -> None:
         """Remember prices in memory after they were written."""
@@ -214,13 +219,14 @@ class Session:
                 self.last_update_at = self._outside.clock.monotonic()
                 arrived.put_nowait(update)
             arrived.put_nowait(BrokerUnknown("the update stream ended"))
-        except BrokerError as error:
+        except Exception as error:  # noqa: BLE001 — the edge of the reader: whatever ends it, its consumer must know
             arrived.put_nowait(error)
 
     async def _reconcile(self) -> None:
         """Light while orders are open, full once a minute or when something asks for it; polling without a stream."""
         last_full = last_light = last_account = last_catch_up = self._outside.clock.monotonic()
         fills_at_account = 0
+        began_waiting, catch_up_pause = last_full, CATCH_UP_EVERY_S
         while True:
             await asyncio.sleep(0.5)
             now = self._outside.clock.monotonic()
@@ -230,16 +236,20 @@ class Session:
             full_after = ASKED_FULL_EVERY_S if self.ledger.needs_full else FULL_EVERY_S
             try:
                 if streaming and now - last_full >= full_after:
-                    self.ledger.needs_full = False
                     last_full = last_light = now
+                    self.ledger.needs_full = False
                     await self.reconciler.full()
                     self.fulls += 1
-                elif self.ledger.catch_up.is_set() and now - last_catch_up >= CATCH_UP_EVERY_S:
+                elif self.ledger.catch_up.is_set() and now - last_catch_up >= catch_up_pause:
                     self.ledger.catch_up.clear()
                     last_catch_up = now
                     await self.reconciler.complete_fills()
+                    catch_up_pause = CATCH_UP_EVERY_S
                     if self.book.awaiting_fills:
                         self.ledger.catch_up.set()
+                        catch_up_pause = min((now - began_waiting) / 4 + CATCH_UP_EVERY_S, BACKOFF_S[1])
+                    else:
+                        began_waiting = now
                 elif now - last_light >= (LIGHT_EVERY_S if streaming else POLL_EVERY_S):
                     last_light = now
                     if self.book.open_orders() or not streaming:
@@ -253,6 +263,7 @@ class Session:
             except BrokerUnauthorized:
                 raise
             except BrokerBusy as error:
+                self.ledger.needs_full = True
                 log.info("reconciliation_waits", reason=str(error))
             except BrokerError as error:
                 self._broker_is_away(error)
@@ -327,7 +338,7 @@ class Session:
         await self._outside.store.commit(self._account_id, self._epoch, changes)
 
     def _set(self, status: EngineStatus) -> None:
-        if status is not self.status:
+        if status is not self.status and self.status is not EngineStatus.STOPPED:
             self.status = status
             self._on_status(status)
 
@@ -335,7 +346,10 @@ class Session:
         return self.status is EngineStatus.RUNNING
 
     def _fresh_for_s(self, order: Order) -> Decimal:
-        return order.valid_for_s if order.valid_for_s is not None else self.dispatcher.limits.signal_age_s.value
+        if order.valid_for_s is not None:
+            return order.valid_for_s
+        limit = self.dispatcher.limits.signal_age_s
+        return FOR_EVER_S if limit.mode is Mode.OFF else limit.value
 
     def _pause_s(self, attempt: int) -> float:
         low, high = BACKOFF_S

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from oms.domain.orders import Order
 from oms.domain.values import Side
 from oms.risk.controls import CONTROLS, Check, RiskView, Verdict, closable
 
 Data = Mapping[str, object]
+DIGITS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,19 @@ class RefusedOrder:
 
 
 def check(order: Order, view: RiskView) -> ApprovedOrder | RefusedOrder:
-    """Run every control on an order. Reads memory only."""
+    """Run every control on an order. Reads memory only.
+
+    Numbers as large as PostgreSQL takes must not stop the engine: what cannot be computed refuses this one order.
+    """
+    try:
+        with localcontext(prec=DIGITS):
+            return _checked(order, view)
+    except ArithmeticError as error:
+        text = f"The limits cannot be computed with these numbers ({type(error).__name__}); check the table configs"
+        return RefusedOrder(order, "CHECK_FAILED", text, [Check("CHECK_FAILED", Verdict.REFUSE, text).as_data()])
+
+
+def _checked(order: Order, view: RiskView) -> ApprovedOrder | RefusedOrder:
     qty = order.qty if order.qty is not None else closable(order.side, view)
     if qty <= 0:
         direction = "long" if order.side is Side.SELL else "short"

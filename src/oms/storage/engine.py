@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
@@ -78,10 +78,17 @@ where account_id = $1 and (alpaca_id = $2 or client_order_id = $3 or id = $4)
 order by (alpaca_id = $2) desc nulls last limit 1
 """  # noqa: S608
 _VALUE = """
-update positions p set last_price = n.last_price, price_time = n.price_time, stale = n.stale,
-    market_value = p.qty * n.last_price, unrealized_pnl = (n.last_price - p.avg_price) * p.qty
-from unnest($1::uuid[], $2::numeric[], $3::timestamptz[], $4::bool[]) as n(id, last_price, price_time, stale)
-where p.id = n.id
+with lock as materialized (
+    select a.id from accounts a join leases l on l.account_id = a.id
+    where a.id = $1 and l.epoch = $2 for update of a for share of l
+), valued as (
+    update positions p set last_price = n.last_price, price_time = n.price_time, stale = n.stale,
+        market_value = p.qty * n.last_price, unrealized_pnl = (n.last_price - p.avg_price) * p.qty
+    from lock l cross join unnest($3::uuid[], $4::numeric[], $5::timestamptz[], $6::bool[])
+        as n(id, last_price, price_time, stale)
+    where p.id = n.id returning 1
+)
+select 1 from lock
 """
 _FEES = """
 select sum(qty) as qty, sum(cash) as cash from adjustments
@@ -167,6 +174,13 @@ class PostgresStore:
                 instruments=[instrument_of(row) for row in await db.fetch("select * from instruments")],
             )
 
+    async def symbols(self) -> tuple[Sequence[Instrument], Mapping[str, str]]:
+        """The asset list and the aliases as stored."""
+        async with connection(self._pool) as db:
+            instruments = [instrument_of(row) for row in await db.fetch("select * from instruments")]
+            aliases = {row["alias"]: row["symbol"] for row in await db.fetch("select * from symbol_aliases")}
+        return instruments, aliases
+
     async def configs(self) -> Configs:
         """The limits as they are now."""
         async with connection(self._pool) as db, db.transaction(isolation="repeatable_read", readonly=True):
@@ -212,19 +226,16 @@ class PostgresStore:
             )
 
     async def commit(self, account_id: UUID, epoch: int, changes: Changes) -> None:
-        """Store all of it in one transaction, under the lease."""
-        async with transaction(self._pool) as db:
+        """Store all of it in one statement, which is a transaction of its own, under the lease."""
+        async with connection(self._pool) as db:
             await commit_changes(db, account_id, epoch, changes)
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         """Write the price columns of positions. They have no version: the next pass writes them anew."""
         rows = [(v.position_id, v.last_price, v.price_time, v.stale) for v in valuations]
-        async with transaction(self._pool) as db:
-            if not await db.fetchval(
-                "select epoch = $2 from leases where account_id = $1 for share", account_id, epoch
-            ):
+        async with connection(self._pool) as db:
+            if not await db.fetch(_VALUE, account_id, epoch, *columns(rows, 4)):
                 raise Fenced(f"epoch {epoch} of account {account_id} is over")
-            await db.execute(_VALUE, *columns(rows, 4))
 
     async def events(self, account_id: UUID, after_seq: int, limit: int) -> Sequence[tuple[int, bytes]]:
         """Events after a sequence, in order, as JSON."""

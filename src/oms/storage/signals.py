@@ -17,12 +17,7 @@ from oms.storage.rows import ORDER_COLUMNS, columns, order_of
 
 PREFIX = "tm1"
 
-_LOCK = """
-select a.event_seq, v.version, i.id as installation, (
-    select count(*) from orders o where o.account_id = $1 and o.status = 'pending' and o.attempted_at is null
-) as ahead
-from accounts a, config_version v, installation i where a.id = $1 for update of a
-"""
+_LOCK = "select 1 from accounts where id = $1 for update"
 # One look-up of the unique index for each identity: with `= any`, a table without statistics (the first minute of an
 # installation) is planned as a scan of all orders of the account.
 _KNOWN = f"""
@@ -30,26 +25,36 @@ select k.* from unnest($2::text[]) as n(signal_id) cross join lateral (
     select {ORDER_COLUMNS} from orders o where o.account_id = $1 and o.signal_id = n.signal_id limit 1
 ) as k
 """  # noqa: S608
-_INSERT = """
-with stored as (
+# One statement, so that the account's row is locked for no longer than it takes. The lock comes first: sequences appear
+# in the order of the commits.
+_INSERT = f"""
+with lock as materialized (
+    select a.id, a.event_seq, v.version, left(replace(i.id::text, '-', ''), 8) as installation
+    from accounts a, config_version v, installation i where a.id = $1 for update of a
+), stored as (
     insert into orders (id, account_id, seq, client_order_id, signal_id, source, terms, symbol, asset_class, side, qty,
         type, limit_price, time_in_force, strategy, reason, valid_for_s, configs_version, status, created_at,
         updated_at)
-    select n.id, $1, n.seq, n.client_order_id, n.signal_id, n.source, n.terms, n.symbol, n.asset_class, n.side, n.qty,
-        n.type, n.limit_price, n.time_in_force, n.strategy, n.reason, n.valid_for_s, $2, 'pending', n.at, n.at
-    from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::text[], $12::numeric[], $13::text[], $14::numeric[], $15::text[], $16::text[], $17::text[], $18::numeric[],
-        $19::timestamptz[])
-        as n(id, seq, client_order_id, signal_id, source, terms, symbol, asset_class, side, qty, type, limit_price,
-            time_in_force, strategy, reason, valid_for_s, at)
-    returning id, seq, created_at
+    select n.id, l.id, l.event_seq + n.place, '{PREFIX}-' || l.installation || '-' || replace(n.id::text, '-', ''),
+        n.signal_id, n.source, n.terms, n.symbol, n.asset_class, n.side, n.qty, n.type, n.limit_price, n.time_in_force,
+        n.strategy, n.reason, n.valid_for_s, l.version, 'pending', n.at, n.at
+    from lock l cross join unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::numeric[], $11::text[], $12::numeric[], $13::text[], $14::text[], $15::text[], $16::numeric[],
+        $17::timestamptz[])
+        as n(id, place, signal_id, source, terms, symbol, asset_class, side, qty, type, limit_price, time_in_force,
+            strategy, reason, valid_for_s, at)
 ), told as (
     insert into order_events (account_id, seq, order_id, kind, status, at, data)
-    select $1, n.seq, n.id, 'accepted', 'pending', n.at, n.data
-    from unnest($3::uuid[], $4::bigint[], $19::timestamptz[], $20::jsonb[]) as n(id, seq, at, data)
+    select l.id, l.event_seq + n.place, n.id, 'accepted', 'pending', n.at, n.data
+    from lock l cross join unnest($2::uuid[], $3::bigint[], $17::timestamptz[], $18::jsonb[]) as n(id, place, at, data)
+), counted as (
+    update accounts a set event_seq = l.event_seq + cardinality($2::uuid[]) from lock l where a.id = l.id
 )
-update accounts set event_seq = event_seq + (select count(*) from stored) where id = $1
-"""
+select l.event_seq, l.version, l.installation, (
+    select count(*) from orders o where o.account_id = $1 and o.status = 'pending' and o.attempted_at is null
+) as ahead
+from lock l
+"""  # noqa: S608 — our own prefix
 _ERROR = """
 insert into signal_errors (account_id, source, code, reason, payload) values ($1, $2, $3, $4, $5)
 """
@@ -90,8 +95,12 @@ class PostgresSignalStore:
     async def _accept(self, account_id: UUID, signals: Sequence[Arrival], *, look_up: bool) -> Sequence[Acceptance]:
         committing = False
         try:
+            if not look_up:
+                async with connection(self._pool) as db:
+                    committing = True  # a statement by itself: its answer is the commit's
+                    return await _stored(db, account_id, signals)
             async with transaction(self._pool) as db:
-                answers = await _accepted(db, account_id, signals, look_up=look_up)
+                answers = await _looked_up(db, account_id, signals)
                 committing = True
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ValueError):  # asyncpg could not even encode a value
@@ -103,8 +112,7 @@ class PostgresSignalStore:
             raise
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             raise _refused(error) from error
-        if look_up:
-            self._expect_known = not all(answer.created for answer in answers)
+        self._expect_known = not all(answer.created for answer in answers)
         return answers
 
     async def record_error(self, account_id: UUID | None, source: str, payload: str, reason: str, code: str) -> None:
@@ -115,30 +123,39 @@ class PostgresSignalStore:
             )
 
 
-async def _accepted(db: Connection, account_id: UUID, signals: Sequence[Arrival], *, look_up: bool) -> list[Acceptance]:
-    """Store what is new. Without `look_up` an identity that is taken raises UniqueViolationError."""
-    account = await db.fetchrow(_LOCK, account_id)
-    if account is None:
-        raise LookupError(f"account {account_id} is not stored")
-    known = await _known(db, account_id, [signal.signal_id for _, signal, _ in signals]) if look_up else {}
+async def _looked_up(db: Connection, account_id: UUID, signals: Sequence[Arrival]) -> list[Acceptance]:
+    """Store what is new; the lock first, so that nobody stores an identity between the look and the insert."""
+    await db.execute(_LOCK, account_id)
+    known = await _known(db, account_id, [signal.signal_id for _, signal, _ in signals])
     fresh: dict[str, Arrival] = {}
     for arrival in signals:
         if arrival[1].signal_id not in known:
             fresh.setdefault(arrival[1].signal_id, arrival)
-    prefix = f"{PREFIX}-{account['installation'].hex[:8]}-"
-    created = {
-        arrival[1].signal_id: _order(account_id, arrival, prefix, account["event_seq"] + place, account["version"])
-        for place, arrival in enumerate(fresh.values(), start=1)
-    }
-    if created:
-        await _insert(db, account_id, account["version"], created)
-    first = account["event_seq"] + 1
+    created = await _stored(db, account_id, list(fresh.values())) if fresh else []
+    made = {acceptance.order.signal_id: acceptance for acceptance in created}
     answers = []
     for order_id, signal, _ in signals:
-        order = created.get(signal.signal_id) or known[signal.signal_id]
-        waiting = account["ahead"] + order.seq - first if signal.signal_id in created else 0
-        answers.append(Acceptance(order, created=order.id == order_id, ahead=waiting))
+        order = made[signal.signal_id].order if signal.signal_id in made else known[signal.signal_id]
+        ahead = made[signal.signal_id].ahead if signal.signal_id in made else 0
+        answers.append(Acceptance(order, created=order.id == order_id, ahead=ahead))
     return answers
+
+
+async def _stored(db: Connection, account_id: UUID, arrivals: Sequence[Arrival]) -> list[Acceptance]:
+    """Insert them all. An identity that is taken, by the record or within them, raises UniqueViolationError."""
+    rows = [_values(place, arrival) for place, arrival in enumerate(arrivals, start=1)]
+    account = await db.fetchrow(_INSERT, account_id, *columns(rows, 17))
+    if account is None:
+        raise LookupError(f"account {account_id} is not stored")
+    prefix = f"{PREFIX}-{account['installation']}-"
+    return [
+        Acceptance(
+            _order(account_id, arrival, prefix, account["event_seq"] + place, account["version"]),
+            created=True,
+            ahead=account["ahead"] + place - 1,
+        )
+        for place, arrival in enumerate(arrivals, start=1)
+    ]
 
 
 async def _known(db: Connection, account_id: UUID, signal_ids: Sequence[str]) -> dict[str, Order]:
@@ -176,15 +193,14 @@ def _order(account_id: UUID, arrival: Arrival, prefix: str, seq: int, configs_ve
     )
 
 
-async def _insert(db: Connection, account_id: UUID, version: int, created: dict[str, Order]) -> None:
-    rows = [
-        (
-            order.id, order.seq, order.client_order_id, order.signal_id, order.source, order.terms, order.symbol,
-            str(order.asset_class), str(order.side), order.qty, str(order.type), order.limit_price,
-            str(order.time_in_force), order.strategy, order.reason, order.valid_for_s, order.created_at,
-            to_json({"symbol": order.symbol, "side": order.side, "qty": order.qty or "all", "type": order.type,
-                     "limit_price": order.limit_price, "source": order.source}),
-        )
-        for order in created.values()
-    ]  # fmt: skip
-    await db.execute(_INSERT, account_id, version, *columns(rows, 18))
+def _values(place: int, arrival: Arrival) -> tuple[object, ...]:
+    order_id, signal, at = arrival
+    data = {
+        "symbol": signal.symbol, "side": signal.side, "qty": signal.qty or "all", "type": signal.type,
+        "limit_price": signal.limit_price, "source": signal.source,
+    }  # fmt: skip
+    return (
+        order_id, place, signal.signal_id, signal.source, signal.terms, signal.symbol, str(signal.asset_class),
+        str(signal.side), signal.qty, str(signal.type), signal.limit_price, str(signal.time_in_force), signal.strategy,
+        signal.reason, signal.valid_for_s, at, to_json(data),
+    )  # fmt: skip

@@ -282,6 +282,16 @@ create table commands (
 );
 create index commands_waiting on commands (account_id, created_at) where done_at is null;
 
+create function expect_rows(what text, expected bigint, written bigint) returns bigint language plpgsql as $$
+begin
+    if written <> expected then
+        raise exception '% of % % are stored in another version than memory holds', expected - written, expected, what
+            using errcode = 'OM001';
+    end if;
+    return written;
+end $$;
+comment on function expect_rows is 'Ends a statement that did not write all of its rows: all or nothing.';
+
 create table signal_errors (
     id bigint generated always as identity primary key,
     account_id uuid references accounts,

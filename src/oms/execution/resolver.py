@@ -1,0 +1,171 @@
+"""What became of orders whose answer was lost: looked up, sent again with the same id, or proven absent."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from enum import Enum
+from random import Random
+from uuid import UUID
+
+import structlog
+
+from oms.domain.errors import (
+    BrokerBusy,
+    BrokerDuplicateId,
+    BrokerError,
+    BrokerNotFound,
+    BrokerRefused,
+    BrokerUnauthorized,
+)
+from oms.domain.orders import Order, OrderStatus
+from oms.domain.reports import BrokerOrder
+from oms.execution.book import Book
+from oms.execution.budget import RequestBudget
+from oms.execution.journal import Journal
+from oms.execution.ledger import Ledger
+from oms.execution.worth import Worth, ticket_of
+from oms.ports import Broker, Purpose
+
+log = structlog.get_logger(__name__)
+
+ABSENT_AFTER_S = 60.0  # 404s must span this, since the last request, before an order counts as never arrived
+BACKOFF_S = (0.25, 30.0)
+
+
+class Again(Enum):
+    """What a second request with the same id came to."""
+
+    SETTLED = "settled"
+    DOUBTFUL = "doubtful"  # it may have been executed now: the proof of absence begins anew
+    NOT_EXECUTED = "not executed"
+
+
+class Resolver:
+    """Asks until the broker shows an order or it is proven absent. A query that failed counts as nothing.
+
+    A second POST carries the same id, which the broker refuses when the first one arrived. `being_sent` are orders
+    whose first request is under way, `given_up` those that somebody wants cancelled: they are only looked up.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        book: Book,
+        journal: Journal,
+        ledger: Ledger,
+        budget: RequestBudget,
+        worth: Worth,
+        random: Random,
+    ) -> None:
+        self._broker = broker
+        self._book = book
+        self._journal = journal
+        self._ledger = ledger
+        self._budget = budget
+        self._worth = worth
+        self._random = random
+        self._asking: set[UUID] = set()
+        self.being_sent: set[UUID] = set()
+        self.given_up: set[UUID] = set()
+
+    async def resolve(self, order_id: UUID) -> None:
+        """Follow one order to its fate.
+
+        One asker at a time for an order, and none while it is being sent: a refusal of that request would prove nothing
+        once a second one is on its way.
+        """
+        if order_id in self._asking or order_id in self.being_sent:
+            return
+        self._asking.add(order_id)
+        try:
+            await self._resolve(order_id)
+        finally:
+            self._asking.discard(order_id)
+            self.given_up.discard(order_id)
+
+    async def _resolve(self, order_id: UUID) -> None:
+        absent_since: float | None = None
+        attempt = 0
+        while (order := self._open(order_id)) is not None:
+            while self._budget.spare(Purpose.RECONCILE) < 1:  # noqa: ASYNC110 — time is what it waits for
+                await asyncio.sleep(1.0)
+            try:
+                seen = await self._broker.order_by_client_id(order.client_order_id)
+                if asks_the_same(order, seen):
+                    await self._ledger.observe(seen)
+                    return
+                self._book.anomalies.append(f"the broker's order for {order.client_order_id} has other terms")
+            except BrokerNotFound:
+                absent_since = await self._absent(order_id, absent_since)
+            except BrokerUnauthorized:
+                pass  # whoever asks next ends the session
+            except BrokerError as error:
+                log.info("lookup_failed", order_id=str(order_id), reason=str(error))
+            attempt += 1
+            await asyncio.sleep(self._pause_s(attempt))
+
+    async def _absent(self, order_id: UUID, absent_since: float | None) -> float | None:
+        """The broker shows no such order: send it again while it is worth it, or end it when that is proven."""
+        now = self._worth.clock.monotonic()
+        absent_since = now if absent_since is None else absent_since
+        order = self._open(order_id)
+        if order is None:
+            return None
+        if order_id not in self.given_up and self._worth.is_fresh(order) and self._worth.may_send():
+            outcome = await self._again(order)
+            return None if outcome is Again.DOUBTFUL else absent_since
+        if now - absent_since >= ABSENT_AFTER_S:
+            await self._prove_absence(order)
+        return absent_since
+
+    async def _again(self, order: Order) -> Again:
+        """POST once more with the same id."""
+        if order.qty is None or not self._budget.available(Purpose.SUBMIT):
+            return Again.NOT_EXECUTED
+        self._budget.promise(Purpose.SUBMIT)
+        try:
+            await self._ledger.observe(await self._broker.submit(ticket_of(order, order.qty)))
+        except BrokerBusy:
+            return Again.NOT_EXECUTED
+        except BrokerDuplicateId:
+            return Again.DOUBTFUL  # it is there, and will be shown
+        except BrokerRefused as error:
+            # It proves nothing about the first attempt, which may have taken the money.
+            log.info("same_id_refused", order_id=str(order.id), reason=str(error))
+            return Again.NOT_EXECUTED
+        except BrokerError as error:
+            log.info("same_id_unknown", order_id=str(order.id), reason=str(error))
+            return Again.DOUBTFUL
+        return Again.SETTLED
+
+    async def _prove_absence(self, order: Order) -> None:
+        """End it when a full listing since before the attempt does not show it either."""
+        begin = (order.attempted_at or order.created_at) - timedelta(minutes=1)
+        try:
+            listed = await self._broker.orders_since(begin)
+        except BrokerError:
+            return
+        found = next((seen for seen in listed if seen.client_order_id == order.client_order_id), None)
+        if found is not None:
+            await self._ledger.observe(found)
+            return
+        now = self._open(order.id)  # the stream may have told of it while the listing was read
+        if now is not None:
+            text = f"The broker's answer was lost, and for {ABSENT_AFTER_S:.0f} s it has shown no such order"
+            self._journal.record(self._book.end(now, OrderStatus.EXPIRED, "PROVEN_ABSENT", text))
+
+    def _open(self, order_id: UUID) -> Order | None:
+        """The order while its fate is unknown."""
+        order = self._book.orders.get(order_id)
+        return order if order is not None and order.is_open and order.alpaca_id is None else None
+
+    def _pause_s(self, attempt: int) -> float:
+        """Full jitter."""
+        low, high = BACKOFF_S
+        return low + self._random.random() * (min(low * 2.0**attempt, high) - low)
+
+
+def asks_the_same(order: Order, seen: BrokerOrder) -> bool:
+    """Whether the broker's order is what ours asked for."""
+    return (order.symbol, order.side, order.qty) == (seen.symbol, seen.side, seen.qty)
