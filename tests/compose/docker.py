@@ -44,8 +44,10 @@ class Clone:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.questdb_port = free_port()
+        self.project = f"trademk1-test-{name}"
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)} | {
-            "COMPOSE_PROJECT_NAME": f"trademk1-test-{name}",
+            "COMPOSE_PROJECT_NAME": self.project,
+            "OMS_IMAGE": "trademk1:test",
             "OMS_PORT": str(self.port),
             "QUESTDB_PORT": str(self.questdb_port),
         }
@@ -57,7 +59,11 @@ class Clone:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def run(self, command: str, timeout: float = _COMMAND_S, *, fails: bool = False) -> str:
-        """Run a command line in the clone, as it is written; what it printed. It must succeed, or fail where said."""
+        """Run a command line in the clone, as it is written; what it printed. It must succeed, or fail where said.
+
+        Only the name of the project, where a command contains it (volumes begin with it), becomes the clone's.
+        """
+        command = command.replace("trademk1_", f"{self.project}_")
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,

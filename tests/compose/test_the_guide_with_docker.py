@@ -34,11 +34,27 @@ SELL_BITCOIN = r"""curl -X POST http://localhost:8000/api/v1/trading/signal \
     "reason": "Take profit"
   }'"""
 ENGINE_STATUS = "curl http://localhost:8000/api/health/detailed | jq '.execution_engine_status'"
-UPDATES = {
-    "max_position_size_usd": ("20000", "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"),
-    "max_order_qty_crypto": ("2.0", "UPDATE configs SET value = '2.0' WHERE key = 'max_order_qty_crypto'"),
-    "max_order_qty_stock": ("500", "UPDATE configs SET value = '500' WHERE key = 'max_order_qty_stock'"),
-}
+UPDATES = """\
+docker compose exec db psql -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
+docker compose exec db psql -c "UPDATE configs SET value = '2.0' WHERE key = 'max_order_qty_crypto'"
+docker compose exec db psql -c "UPDATE configs SET value = '500' WHERE key = 'max_order_qty_stock'"
+""".splitlines()
+RESTORE_THE_DATABASE = """\
+docker compose stop app
+docker compose exec -T db pg_restore --clean --if-exists --dbname oms < oms.dump
+docker compose start app
+""".splitlines()
+BACK_UP_EVERY_VOLUME = """\
+docker compose stop
+for volume in app db paperbroker questdb redis; do docker run --rm -v trademk1_$volume:/from:ro -v "$PWD/backup:/to" redis:7-alpine tar czf /to/$volume.tar.gz -C /from .; done
+docker compose start
+""".splitlines()  # noqa: E501
+RESTORE_EVERY_VOLUME = """\
+docker compose down --volumes
+docker compose create
+for volume in app db paperbroker questdb redis; do docker run --rm -v trademk1_$volume:/to -v "$PWD/backup:/from:ro" redis:7-alpine tar xzf /from/$volume.tar.gz -C /to; done
+docker compose up -d --wait
+""".splitlines()  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +151,16 @@ def test_questdbs_console_has_recent_ticks(oms: Clone) -> None:
     eventually(lambda: ask("GET", f"{console}/exec?query={query}").json["dataset"][0][0] > 0, 30, why="no recent ticks")
 
 
-@pytest.mark.parametrize("key", UPDATES)
-def test_a_limit_is_changed_by_sql(oms: Clone, key: str) -> None:
-    """Risk Management: *Modify via SQL*, through `docker compose exec db psql`."""
-    value, statement = UPDATES[key]
-    assert oms.run(f'docker compose exec db psql -c "{statement}"').strip() == "UPDATE 1"
-    assert (
-        oms.run(f"docker compose exec db psql -Atc \"SELECT value FROM configs WHERE key = '{key}'\"").strip() == value
-    )
-    if key == "max_order_qty_stock":
-        order = oms.ended(oms.signal(symbol="F", side="buy", qty=101).json["id"])
-        assert order["status"] == "filled", order["error_message"]
+def test_limits_are_changed_by_sql(oms: Clone) -> None:
+    """Risk Management: *Modify via SQL*, through `docker compose exec db psql`; they hold for the next order."""
+    refused = oms.ended(oms.signal(symbol="F", side="buy", qty=101).json["id"])
+    assert "max_order_qty_stock 100" in refused["error_message"]
+    for command in UPDATES:
+        assert oms.run(command).strip() == "UPDATE 1"
+    limits = oms.run('docker compose exec db psql -Atc "SELECT key, value FROM configs"').split()
+    assert {"max_position_size_usd|20000", "max_order_qty_crypto|2.0", "max_order_qty_stock|500"} <= set(limits)
+    order = oms.ended(oms.signal(symbol="F", side="buy", qty=101).json["id"])
+    assert order["status"] == "filled", order["error_message"]
 
 
 def test_the_tests_run_in_the_container_and_leave_the_running_account_alone(oms: Clone) -> None:
@@ -200,6 +215,38 @@ def test_everything_is_there_after_down_and_up(oms: Clone) -> None:
     oms.run("docker compose down")
     oms.run("docker compose up -d --wait")
     _trades_on(oms, before)
+
+
+def test_a_dump_of_the_database_restores(oms: Clone) -> None:
+    """Production Considerations 4: *Backup.* What happened after the dump, the broker tells again."""
+    oms.run("docker compose exec -T db pg_dump --format=custom > oms.dump")
+    before = oms.kept()
+    later = oms.trades()
+    for command in RESTORE_THE_DATABASE:
+        oms.run(command)
+    oms.await_status("running", 90)
+
+    def position() -> Any:
+        return next(one["qty"] for one in oms.get("/api/v1/trading/positions") if one["symbol"] == "KO")
+
+    eventually(lambda: position() == before["KO"][0] + later["filled_qty"], 90, why="the later fill is missing")
+    assert {key: value for key, value in oms.kept().items() if key in before and key != "KO"} == {
+        key: value for key, value in before.items() if key != "KO"
+    }
+    assert oms.trades()["status"] == "filled"
+
+
+def test_a_copy_of_every_volume_restores(oms: Clone) -> None:
+    """Production Considerations 4: *Backup*, of everything."""
+    for command in BACK_UP_EVERY_VOLUME:
+        oms.run(command)
+    oms.await_status("running", 90)
+    before = oms.kept()
+    for command in RESTORE_EVERY_VOLUME:
+        oms.run(command)
+    oms.await_status("running", 90)
+    assert oms.kept() == before
+    assert oms.trades()["status"] == "filled"
 
 
 def _trades_on(oms: Clone, before: dict[str, Any]) -> None:
