@@ -43,9 +43,11 @@ RUN groupadd --gid 10001 oms \
  && install -d -m 700 -o oms -g oms /app/data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/cache /opt/cache
-# The root file system is read-only in compose.yaml: pytest keeps no cache, and only failures leave their files in /tmp.
+# The root file system is read-only in compose.yaml: pytest keeps no cache, works in a volume of its own, and leaves only
+# the files of failures there.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTEST_ADDOPTS="-p no:cacheprovider -o tmp_path_retention_policy=failed" \
+    PYTEST_DEBUG_TEMPROOT=/var/tmp \
     XDG_CACHE_HOME=/opt/cache
 WORKDIR /app
 COPY pyproject.toml ./
