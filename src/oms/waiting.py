@@ -1,8 +1,9 @@
-"""Waiting for an event, no longer than so long."""
+"""Waiting: for an event, no longer than so long; and before the next attempt."""
 
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 
 async def happens(event: asyncio.Event, within_s: float) -> bool:
@@ -17,3 +18,9 @@ async def happens(event: asyncio.Event, within_s: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def pause_s(random: Random, attempt: int, bounds: tuple[float, float]) -> float:
+    """How long to wait before the next attempt: full jitter between `bounds`, doubling with each attempt."""
+    low, high = bounds
+    return low + random.random() * (min(low * 2.0 ** min(attempt, 60), high) - low)

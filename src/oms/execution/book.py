@@ -265,12 +265,15 @@ class Book:
         return changes
 
     def recompute(self, late: LateEntry, stored: Iterable[Entry]) -> Changes:
-        """Finish what LateEntry interrupted, with the stored entries since the position was last flat (or all)."""
+        """Finish what LateEntry interrupted, with the stored entries since the position was last flat (or all).
+
+        What LateEntry carries must not be among the stored yet. Keys may be equal: a day's fee can be trued up twice.
+        """
         before = self.positions.get(late.position.symbol, late.position)
         from_beginning = any(before.needs_all(entry) for entry in late.entries)
         flat = None if from_beginning else before.flat_key
-        steps = {entry.key: entry for entry in [*stored, *late.entries] if flat is None or entry.key > flat}
-        after = recomputed(before, steps.values(), from_beginning=from_beginning)
+        steps = [entry for entry in [*stored, *late.entries] if flat is None or entry.key > flat]
+        after = recomputed(before, steps, from_beginning=from_beginning)
         self._put_position(late.changes, before, after)
         return late.changes
 

@@ -20,14 +20,14 @@ from oms.domain.errors import (
 from oms.execution.session import LEASE_TTL_S, Outside, Session
 from oms.execution.status import EngineStatus
 from oms.ports import Row
-from oms.waiting import happens
+from oms.waiting import happens, pause_s
 
 log = structlog.get_logger(__name__)
 
 REPORT_EVERY_S = 1.0
 UNAUTHORIZED_PAUSE_S = 10.0
 STANDBY_PAUSE_S = 1.0
-BACKOFF_S = (0.25, 10.0)
+BACKOFF_S = (0.25, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,7 @@ class Engine:
             began = self._outside.clock.monotonic()
             pause = await self._until(stop)
             attempt = 0 if self._outside.clock.monotonic() - began > BACKOFF_S[1] else attempt + 1
-            if pause is None:
-                low, high = BACKOFF_S
-                pause = low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
-            await happens(stop, pause)
+            await happens(stop, pause_s(self._outside.random, attempt, BACKOFF_S) if pause is None else pause)
 
     async def _until(self, stop: asyncio.Event) -> float | None:
         """One session; a stop that comes before it trades ends the waiting, later the session drains by itself."""

@@ -10,6 +10,7 @@ import structlog
 
 from oms.domain.errors import StoreUnavailable, Unavailable
 from oms.ports import Bus, Store
+from oms.waiting import pause_s
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +43,7 @@ class EventRelay:
                     log.warning("events_not_relayed", reason=str(error))
                 self.behind_error = str(error)
             failures += 1
-            low, high = BACKOFF_S
-            await asyncio.sleep(low + self._random.random() * (min(low * 2.0**failures, high) - low))
+            await asyncio.sleep(pause_s(self._random, failures, BACKOFF_S))
 
     async def _relay(self) -> None:
         last = await self._bus.events_relayed(self._account_id)

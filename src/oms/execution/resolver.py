@@ -26,6 +26,7 @@ from oms.execution.journal import Journal
 from oms.execution.ledger import Ledger
 from oms.execution.worth import Worth, ticket_of
 from oms.ports import Broker, Purpose
+from oms.waiting import pause_s
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ class Resolver:
             except BrokerError as error:
                 log.info("lookup_failed", order_id=str(order_id), reason=str(error))
             attempt += 1
-            await asyncio.sleep(self._pause_s(attempt))
+            await asyncio.sleep(pause_s(self._random, attempt, BACKOFF_S))
 
     async def _absent(self, order_id: UUID, absent_since: float | None) -> float | None:
         """The broker shows no such order: send it again while it is worth it, or end it when that is proven."""
@@ -159,11 +160,6 @@ class Resolver:
         """The order while its fate is unknown."""
         order = self._book.orders.get(order_id)
         return order if order is not None and order.is_open and order.alpaca_id is None else None
-
-    def _pause_s(self, attempt: int) -> float:
-        """Full jitter."""
-        low, high = BACKOFF_S
-        return low + self._random.random() * (min(low * 2.0**attempt, high) - low)
 
 
 def asks_the_same(order: Order, seen: BrokerOrder) -> bool:

@@ -31,6 +31,7 @@ from oms.execution.status import EngineStatus
 from oms.execution.worth import Worth
 from oms.ports import Broker, Changes, Clock, Ids, Prices, Store, Updates, Valuation, WorkingSet
 from oms.risk.limits import Mode
+from oms.waiting import pause_s
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +41,10 @@ POLL_EVERY_S = 2.0  # in place of a lost stream
 FULL_EVERY_S = 60.0
 ASKED_FULL_EVERY_S = 5.0
 CATCH_UP_EVERY_S = 1.0
+CATCH_UP_PAUSE_MAX_S = 30.0
 ACCOUNT_EVERY_S = 5.0  # after fills
 BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
-BACKOFF_S = (0.25, 30.0)
+BACKOFF_S = (0.25, 5.0)  # ten seconds after the broker is back, everything agrees again
 DRAIN_S = 5.0
 FOR_EVER_S = Decimal(10**9)
 
@@ -185,7 +187,7 @@ class Session:
             elif self.fulls == 0:
                 log.warning("broker_away", reason=self.last_error)
                 self._set(EngineStatus.RECONNECTING)
-            await asyncio.sleep(self._pause_s(attempt))
+            await asyncio.sleep(pause_s(self._outside.random, attempt, BACKOFF_S))
 
     async def _follow(self, updates: Updates) -> None:
         arrived: asyncio.Queue[OrderUpdate | UnreadableUpdate | Exception] = asyncio.Queue()
@@ -247,7 +249,7 @@ class Session:
                     catch_up_pause = CATCH_UP_EVERY_S
                     if self.book.awaiting_fills:
                         self.ledger.catch_up.set()
-                        catch_up_pause = min((now - began_waiting) / 4 + CATCH_UP_EVERY_S, BACKOFF_S[1])
+                        catch_up_pause = min((now - began_waiting) / 4 + CATCH_UP_EVERY_S, CATCH_UP_PAUSE_MAX_S)
                     else:
                         began_waiting = now
                 elif now - last_light >= (LIGHT_EVERY_S if streaming else POLL_EVERY_S):
@@ -331,7 +333,8 @@ class Session:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     async def write_values(self, valuations: Sequence[Valuation]) -> None:
-        """Store the price columns of positions."""
+        """Store the price columns of positions, those of a position that was just opened too."""
+        await self.journal.flush()
         await self._outside.store.value(self._account_id, self._epoch, valuations)
 
     async def _commit(self, changes: Changes) -> None:
@@ -350,10 +353,6 @@ class Session:
             return order.valid_for_s
         limit = self.dispatcher.limits.signal_age_s
         return FOR_EVER_S if limit.mode is Mode.OFF else limit.value
-
-    def _pause_s(self, attempt: int) -> float:
-        low, high = BACKOFF_S
-        return low + self._outside.random.random() * (min(low * 2.0**attempt, high) - low)
 
 
 async def _set(event: asyncio.Event) -> None:

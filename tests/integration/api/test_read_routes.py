@@ -179,7 +179,7 @@ async def test_a_cancel_is_left_for_the_engine_and_answered_when_taken_up(api: A
     (order_id,) = await many(api, 1)
 
     async def engine(outcome: str, status: str) -> None:
-        while not (rows := await api.sql("select id, order_id from commands where done_at is null")):  # noqa: ASYNC110
+        while not (rows := await api.sql("select id, order_id from commands where done_at is null")):
             await asyncio.sleep(0.01)
         assert str(rows[0]["order_id"]) == order_id
         await api.becomes(order_id, status)

@@ -143,7 +143,7 @@ async def test_waiting_answers_when_the_order_is_decided_or_the_time_is_over(api
     assert (over.status, over.body["order"]["status"], over.body["ahead"]) == (202, "pending", 0)
 
     waiting = [asyncio.create_task(api.post({**GOOD, "signal_id": f"w{one}"}, "?wait=10")) for one in range(20)]
-    while len(rows := await api.sql("select id from orders where signal_id like 'w%'")) < 20:  # noqa: ASYNC110
+    while len(rows := await api.sql("select id from orders where signal_id like 'w%'")) < 20:
         await asyncio.sleep(0.02)
     started = time.monotonic()
     for row in rows:

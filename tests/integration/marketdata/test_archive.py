@@ -60,7 +60,7 @@ async def archive(questdb_url: str, sql: object) -> AsyncIterator[QuestArchive]:
 async def until(holds: Callable[[], Awaitable[object]], timeout_s: float = 20) -> None:
     """Rows are visible a moment after they were taken."""
     async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110
+        while not await holds():
             await asyncio.sleep(0.02)
 
 

@@ -60,7 +60,7 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[None]]:
 
 async def until(holds: Callable[[], object], timeout_s: float = 12) -> None:
     async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110
+        while not holds():
             await asyncio.sleep(0.01)
 
 

@@ -48,7 +48,7 @@ class Listening:
 
     async def until(self, holds: Callable[[], Any], seconds: float = 10) -> None:
         async with asyncio.timeout(seconds):
-            while not await holds():  # noqa: ASYNC110
+            while not await holds():
                 await asyncio.sleep(0.02)
 
     async def orders(self, count: int) -> list[Any]:

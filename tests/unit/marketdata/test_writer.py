@@ -69,7 +69,7 @@ async def test_what_gathers_is_written_in_order() -> None:
     writer.put(ticks[:5])
     writer.put(ticks[5:])
     async with asyncio.timeout(5):
-        while len(archive.rows) < 35:  # noqa: ASYNC110
+        while len(archive.rows) < 35:
             await asyncio.sleep(0.01)
     task.cancel()
     assert list(archive.rows.values()) == ticks
@@ -86,7 +86,7 @@ async def test_a_batch_of_doubtful_fate_is_written_again_under_its_numbers() -> 
     ticks = [tick(n) for n in range(25)]
     writer.put(ticks)
     async with asyncio.timeout(10):
-        while writer.health().written < 25:  # noqa: ASYNC110
+        while writer.health().written < 25:
             await asyncio.sleep(0.01)
     task.cancel()
     assert list(archive.rows.values()) == ticks
@@ -100,7 +100,7 @@ async def test_an_unexpected_failure_drops_its_batch_and_goes_on() -> None:
     task = asyncio.create_task(writer.run())
     writer.put([tick(n) for n in range(15)])
     async with asyncio.timeout(5):
-        while writer.health().written < 5:  # noqa: ASYNC110
+        while writer.health().written < 5:
             await asyncio.sleep(0.01)
     task.cancel()
     assert writer.health().dropped == 10

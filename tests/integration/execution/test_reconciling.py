@@ -1,0 +1,129 @@
+"""Reconciling on a real PostgreSQL: a coin under two pairs, and fees that are posted before their fill is booked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.unit.execution.scripted import Broker, Clock, Prices
+
+from oms.domain.orders import OrderStatus
+from oms.domain.reports import (
+    BrokerAccount,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    FeeActivity,
+    MarketClock,
+)
+from oms.domain.values import AssetClass, Side, TimeInForce
+from oms.execution.budget import RequestBudget
+from oms.execution.session import Outside, Session
+from oms.execution.status import EngineStatus
+from oms.storage.database import open_pool
+from oms.storage.engine import PostgresStore
+from oms.system import new_id
+
+NOW = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
+ACCOUNT = BrokerAccount("b-1", "PA1", "ACTIVE", "USD", Decimal(1), Decimal(2), Decimal(3), False)
+
+
+class AtNoon(Broker):
+    """Its clock stands; the lists are set by a test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Sequence[BrokerPosition] = []
+        self.orders: Sequence[BrokerOrder] = []
+        self.fills: Sequence[BrokerFill] = []
+        self.fees: Sequence[FeeActivity] = []
+
+    async def clock(self) -> MarketClock:
+        return MarketClock(NOW, True, NOW + timedelta(days=1), NOW + timedelta(hours=5))
+
+    async def positions(self, *_: object) -> Sequence[Any]:
+        return self.held
+
+    async def orders_since(self, _: datetime) -> Sequence[BrokerOrder]:
+        return self.orders
+
+    async def fills_since(self, *_: object) -> Sequence[Any]:
+        return self.fills
+
+    async def fills_of(self, *_: object) -> Sequence[Any]:
+        return self.fills
+
+    async def fees_since(self, *_: object) -> Sequence[Any]:
+        return self.fees
+
+
+@pytest.fixture
+async def store(migrated_database_url: str) -> AsyncIterator[PostgresStore]:
+    pool = await open_pool(migrated_database_url, size=8, name="test")
+    yield PostgresStore(pool)
+    await pool.close()
+
+
+async def passed(store: PostgresStore, account_id: UUID, broker: Broker) -> Session:
+    """One session, until its first full pass is through."""
+    epoch = await store.take_lease(account_id, "test", 60)
+    assert epoch is not None
+    outside = Outside(store, broker, Prices(), Clock(), new_id, Random(1), RequestBudget(0, Clock()))  # type: ignore[arg-type]
+    session = Session(outside, await store.load(account_id), epoch, lambda _: None)
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(session.run(stop))
+    async with asyncio.timeout(10):
+        while session.status is not EngineStatus.RUNNING:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0.01)
+    stop.set()
+    await task
+    return session
+
+
+async def test_a_coin_under_two_pairs_is_adopted_as_one_position(store: PostgresStore) -> None:
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    broker.held = [
+        BrokerPosition("BTC/USD", AssetClass.CRYPTO, Decimal(1), Decimal(5)),
+        BrokerPosition("BTC/USD", AssetClass.CRYPTO, Decimal(3), Decimal(9)),
+    ]
+    for _ in range(2):
+        session = await passed(store, account_id, broker)
+        position = session.book.positions["BTC/USD"]
+        assert (position.qty, position.avg_price) == (4, 8)
+        assert not session.reconciler.findings.drift
+
+
+async def test_fees_posted_before_their_fill_is_booked_come_out_right(store: PostgresStore) -> None:
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    evening = NOW + timedelta(days=1, hours=4)
+    order = BrokerOrder(
+        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(1), "market", TimeInForce.GTC,
+        OrderStatus.PARTIALLY_FILLED, "partially_filled", Decimal("0.4"), None, None, evening, evening,
+    )  # fmt: skip
+    first = BrokerFill(
+        "X1", "BTC/USD", Side.BUY, Decimal("0.4"), Decimal(50000), Decimal("0.4"), evening, activity_id="a1"
+    )
+    second = replace(
+        first, qty=Decimal("0.6"), cum_qty=Decimal(1), transacted_at=evening + timedelta(seconds=1), activity_id="a2"
+    )
+    day = f"{evening:%Y-%m-%d}"
+    broker.orders, broker.fills = [order], [first]
+    broker.fees = [FeeActivity("20260304::1", "BTC/USD", day, Decimal("-0.0025"), None, Decimal(0))]
+    session = await passed(store, account_id, broker)
+    assert session.book.position_qty("BTC/USD") == Decimal("0.3975")  # the whole day's fee, as posted
+    broker.orders = [replace(order, status=OrderStatus.FILLED, filled_qty=Decimal(1))]
+    broker.fills = [first, second]
+    for _ in range(3):
+        session = await passed(store, account_id, broker)
+        assert session.book.position_qty("BTC/USD") == Decimal("0.9975")

@@ -1,0 +1,189 @@
+"""Corners of a session: answers lost at the worst moment, stops, and data that would stop a careless engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from tests.unit.execution.scripted import Running, Store, at_broker
+
+from oms.domain.errors import BrokerNotFound, BrokerUnknown, StoreConflict, StoreUnavailable
+from oms.domain.orders import OrderStatus
+from oms.domain.reports import BrokerOrder, BrokerPosition
+from oms.domain.values import AssetClass
+from oms.execution import resolver
+from oms.execution.status import EngineStatus
+from oms.ports import Changes, Configs, Purpose, Ticket
+
+
+@pytest.fixture
+def quick_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same logic, in fractions of a second."""
+    monkeypatch.setattr(resolver, "ABSENT_AFTER_S", 0.4)
+    monkeypatch.setattr(resolver, "BACKOFF_S", (0.02, 0.05))
+
+
+async def lost(_: Ticket) -> BrokerOrder:
+    raise BrokerUnknown("timeout")
+
+
+async def test_an_order_that_never_arrived_ends_only_when_that_is_proven(quick_proofs: None) -> None:
+    async with Running() as running:
+        running.broker.on_submit = lost
+        order = await running.ended(running.accept(valid_for_s=Decimal("0.2")))
+        assert (order.status, order.error_code) == (OrderStatus.EXPIRED, "PROVEN_ABSENT")
+        assert len({ticket.client_order_id for ticket in running.broker.posts}) == 1
+
+
+async def test_the_proof_begins_anew_with_each_request_whose_answer_was_lost(quick_proofs: None) -> None:
+    """The last of many requests was executed; the broker shows it a little later."""
+    async with Running() as running:
+        executed: list[float] = []
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+
+        async def submit(_: Ticket) -> BrokerOrder:
+            if loop.time() - begin > 0.6:
+                executed.append(loop.time())
+            raise BrokerUnknown("answer lost")
+
+        async def lookup(client_order_id: str) -> BrokerOrder:
+            if executed and loop.time() - executed[0] > 0.3:
+                return at_broker(client_order_id)
+            raise BrokerNotFound("not shown yet")
+
+        running.broker.on_submit, running.broker.on_lookup = submit, lookup
+        order_id = running.accept(valid_for_s=Decimal(3600))
+        await running.until(lambda: order_id in running.session.book.orders)
+        await running.until(lambda: running.order(order_id).alpaca_id is not None)
+        assert running.order(order_id).status is OrderStatus.SUBMITTED
+
+
+async def test_a_proof_counts_for_nothing_when_the_order_appears_while_it_is_made(quick_proofs: None) -> None:
+    async with Running() as running:
+        running.broker.on_submit = lost
+        order_id = running.accept(valid_for_s=Decimal("0.1"))
+
+        async def listing() -> Sequence[BrokerOrder]:
+            order = running.session.book.orders.get(order_id)
+            if order is not None and order.is_open and order.alpaca_id is None:
+                await running.session.ledger.observe(at_broker(order.client_order_id))  # the stream was quicker
+            return []
+
+        await running.until(lambda: order_id in running.session.book.orders)
+        running.broker.on_list = listing
+        await running.until(lambda: running.order(order_id).alpaca_id is not None)
+        await asyncio.sleep(0.2)
+        assert running.order(order_id).status is OrderStatus.SUBMITTED
+
+
+async def test_nothing_goes_out_after_it_is_stale() -> None:
+    """A 429 with a long pause comes between the approval and the request."""
+    async with Running() as running:
+        running.budget.refused(60)
+        order = running.store.accept(valid_for_s=Decimal("0.5"))
+        running.session.wake()
+        await running.until(lambda: order.id in running.session.book.orders, 5)
+        ended = await running.ended(order.id)
+        assert (ended.status, ended.error_code) == (OrderStatus.REJECTED, "SIGNAL_STALE")
+        assert running.broker.posts == []
+        assert running.budget.blocked_s(Purpose.CANCEL) <= 1
+
+
+async def test_an_order_wanted_cancelled_is_not_sent_again(quick_proofs: None) -> None:
+    async with Running() as running:
+        running.broker.on_submit = lost
+        order_id = running.accept(valid_for_s=Decimal(3600))
+        await running.until(lambda: len(running.broker.posts) >= 1)
+        running.store.ask("cancel", running.store.accepted[0])
+        await running.until(lambda: order_id in running.session.resolver.given_up)
+        await asyncio.sleep(0.1)
+        sent = len(running.broker.posts)
+        await running.ended(order_id)
+        assert len(running.broker.posts) == sent
+
+
+async def test_a_stop_ends_although_the_store_is_gone() -> None:
+    async with Running() as running:
+        release = asyncio.Event()
+
+        async def slow(ticket: Ticket) -> BrokerOrder:
+            await release.wait()
+            return at_broker(ticket.client_order_id)
+
+        async def gone(_: Changes) -> None:
+            raise StoreUnavailable("gone")
+
+        running.broker.on_submit = slow
+        running.accept()
+        await running.until(lambda: len(running.broker.posts) == 1)
+        running.store.on_commit = gone
+        running.stop.set()
+        await asyncio.sleep(0.05)
+        release.set()
+        assert running.task is not None
+        async with asyncio.timeout(7):
+            with pytest.raises(StoreUnavailable):
+                await running.task
+
+
+async def test_a_stopped_session_does_not_run_again() -> None:
+    async with Running() as running:
+        running.session._set(EngineStatus.STOPPED)
+        running.session._set(EngineStatus.RUNNING)
+        running.accept()
+        await asyncio.sleep(0.1)
+        assert running.session.status is EngineStatus.STOPPED
+        assert running.broker.posts == []
+
+
+async def test_whatever_ends_the_streams_reader_is_noticed() -> None:
+    async with Running() as running:
+        running.broker.updates_queue.put_nowait(OverflowError("a number beyond all bounds"))
+        assert running.task is not None
+        async with asyncio.timeout(5):
+            with pytest.raises(OverflowError):
+                await running.task
+
+
+async def test_numbers_beyond_all_bounds_refuse_one_order_and_stop_nothing() -> None:
+    huge = Configs(1, {"max_position_size_usd": "9" * 200})
+    async with Running(huge) as running:
+        order = await running.ended(running.accept(qty=Decimal("1e11"), valid_for_s=Decimal(10)))
+        assert order.status is OrderStatus.REJECTED
+        assert running.session.status is EngineStatus.RUNNING
+
+
+async def test_changes_computed_from_what_has_changed_are_refused() -> None:
+    order = Store().accept()
+    first, second = Changes(), Changes()
+    first.order(order, order.moved(OrderStatus.SUBMITTED, order.created_at))
+    second.order(order, order.moved(OrderStatus.EXPIRED, order.created_at))
+    with pytest.raises(StoreConflict):
+        first.merge(second)
+
+
+async def test_values_are_written_after_the_position_itself() -> None:
+    """A position that was just opened is in memory before it is stored: its price must not be written into nothing."""
+    async with Running() as running:
+        written: list[str] = []
+        release = asyncio.Event()
+
+        async def slowly(_: Changes) -> None:
+            await release.wait()
+            written.append("position")
+
+        async def value(*_: object) -> None:
+            written.append("value")
+
+        running.store.on_commit, running.store.value = slowly, value
+        held = BrokerPosition("AAPL", AssetClass.STOCK, Decimal(1), Decimal(100))
+        running.session.journal.record(running.session.book.adopt_position(held, datetime.now(UTC)))
+        writing = asyncio.ensure_future(running.session.write_values([]))
+        await asyncio.sleep(0.05)
+        release.set()
+        await writing
+        assert written == ["position", "value"]
