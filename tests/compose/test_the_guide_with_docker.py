@@ -274,6 +274,20 @@ def test_only_this_machine_reaches_the_ports(oms: Clone) -> None:
     } == {"127.0.0.1"}
 
 
+def test_no_key_is_in_the_image(oms: Clone) -> None:
+    """`.env` stays outside, as does everything that the Dockerfile does not name."""
+    assert (oms.folder / ".env").exists()
+    assert set(oms.run("docker compose exec app ls -A /app").split()) == {"data", "docs", "pyproject.toml", "tests"}
+
+
+def test_other_containers_of_the_project_reach_the_api(oms: Clone) -> None:
+    """By the service's name; a foreign name is refused, so that no web page can trade (DNS rebinding)."""
+    fetch = "import urllib.request as u; print(u.urlopen(u.Request('http://app:8000/api/health', headers={})).status)"
+    assert oms.run(f'docker compose exec paperbroker python -c "{fetch}"').strip() == "200"
+    foreign = fetch.replace("{}", "{'Host': 'evil.example'}")
+    assert "421" in oms.run(f'docker compose exec paperbroker python -c "{foreign}"', fails=True)
+
+
 def test_containers_can_do_little(oms: Clone) -> None:
     """Read-only root, no capabilities (QuestDB: to become its user), no new privileges, no root in our own image."""
     for service in SERVICES:
