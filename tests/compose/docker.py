@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.stack import ROOT, Answer, ask, eventually, free_port
+from tests.stack import ROOT, Answer, ask, eventually
 
 SERVICES = ("app", "db", "paperbroker", "questdb", "redis")
 _FOREIGN = ("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_", "COMPOSE_", "POSTGRES_", "QUESTDB_")
@@ -41,9 +43,9 @@ class Clone:
 
     def __init__(self, folder: Path, name: str, env_file: str | None = None) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.questdb_port = free_port()
+        self.questdb_port = _free_port()
         self.project = f"trademk1-test-{name}"
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)} | {
             "COMPOSE_PROJECT_NAME": self.project,
@@ -183,6 +185,15 @@ class Clone:
         """What the engine knows of a service's container."""
         container = self.run(f"docker compose ps --all --quiet {service}").strip()
         return json.loads(self.run(f"docker inspect {container}"))[0]
+
+
+def _free_port() -> int:
+    """Below those that the system gives away by itself: it is bound only seconds later, and again at each restart."""
+    while True:
+        port = random.randint(20_000, 29_999)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _copy_repository(folder: Path) -> None:
