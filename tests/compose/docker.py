@@ -104,7 +104,8 @@ class Clone:
         """Ctrl-C to what is attached; its exit code."""
         attached, self._attached = self._attached, None
         assert attached is not None
-        os.killpg(attached.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(attached.pid, signal.SIGINT)
         try:
             return attached.wait(within_s)
         finally:
