@@ -4,10 +4,12 @@ SHELL := bash
 PY := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: help setup up check test lock fmt clean
+COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+.PHONY: help setup up check test compose-test lock fmt clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install the pinned requirements
 
@@ -25,16 +27,21 @@ check: setup ## the quick one: format, lint, types, imports, unit tests
 	@.venv/bin/pytest -q tests/unit
 
 test: check ## every test, on real servers that the tests start themselves
-	@.venv/bin/pytest -q tests --ignore=tests/unit --timeout=600
+	@.venv/bin/pytest -q tests --ignore=tests/unit --ignore=tests/compose --timeout=600
+
+compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
+	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800
 
 fmt: setup ## format and mend what can be mended by itself
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
 lock: setup ## pin the dependencies anew, with hashes
-	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o requirements/app.txt
-	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements/app.txt --extra dev pyproject.toml -o requirements/dev.txt
-	@echo 'uv==0.13.9' | .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header - -o requirements/uv.txt
+	@$(COMPILE) pyproject.toml -o requirements/app.txt
+	@$(COMPILE) -c requirements/app.txt --extra dev pyproject.toml -o requirements/dev.txt
+	@printf '%s\n' pytest pytest-asyncio pytest-timeout | $(COMPILE) -c requirements/dev.txt pyproject.toml - -o requirements/container.txt
+	@echo hatchling | $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
+	@echo 'uv==0.13.9' | $(COMPILE) - -o requirements/uv.txt
 
 clean: ## remove what make made (the data folder stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -246,7 +246,7 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -
         try:
             return await attempt()
         except StoreUnavailable as error:
-            log.warning("waiting", reason=str(error))
+            log.warning("OMS waits", reason=str(error))
         await happens(stop, 2.0)
     return None
 

@@ -110,21 +110,25 @@ class Engine:
             await self._session(stop)
         except BrokerUnauthorized as error:
             self._fail(EngineStatus.UNAUTHORIZED, error)
-            log.error("The broker refuses the keys: check ALPACA_API_KEY and ALPACA_API_SECRET", reason=str(error))
+            # People look for why it does not start with `docker compose logs app | grep -i oms`: these lines say OMS.
+            log.error(
+                "OMS cannot trade. The broker refuses the keys: check ALPACA_API_KEY and ALPACA_API_SECRET",
+                reason=str(error),
+            )
             return UNAUTHORIZED_PAUSE_S
         except BrokerError as error:
             self._fail(EngineStatus.RECONNECTING, error)
-            log.warning("broker_away", reason=str(error))
+            log.warning("OMS waits for the broker", reason=str(error))
         except Fenced as error:
             self._fail(EngineStatus.STANDBY, error)
             log.error("fenced", reason=str(error))
             return STANDBY_PAUSE_S
         except (StoreUnavailable, StoreConflict) as error:
             self._fail(EngineStatus.RECONNECTING, error)
-            log.error("store_failed", reason=str(error))
+            log.error("OMS waits for the database", reason=str(error))
         except ConfigurationError as error:
             self._fail(EngineStatus.NOT_CONFIGURED, error)
-            log.error("not_configured", reason=str(error))
+            log.error("OMS is not configured", reason=str(error))
             return UNAUTHORIZED_PAUSE_S
         except Exception as error:
             self._fail(EngineStatus.RECONNECTING, error)

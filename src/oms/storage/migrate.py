@@ -11,29 +11,46 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from oms.domain.errors import ConfigurationError
+from oms.domain.errors import ConfigurationError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 _LOCK = 7_305_482_116  # one migration at a time, whoever starts it
 
 
 def migrate(database_url: str) -> None:
-    """Upgrade the schema, or do nothing. Raises ConfigurationError when the database is newer than this code."""
+    """Upgrade the schema, or do nothing.
+
+    Raises ConfigurationError when the database is newer than this code, StoreUnavailable when it cannot be reached.
+    """
     asyncio.run(_migrate(database_url))
 
 
 async def _migrate(database_url: str) -> None:
     engine = create_async_engine(_async_url(database_url))
     try:
-        async with engine.connect() as connection:
+        connection = await _connect(engine)
+        try:
             await connection.exec_driver_sql(f"select pg_advisory_lock({_LOCK})")
             await connection.commit()
             await connection.run_sync(_upgrade)
             await connection.commit()
+        finally:
+            await connection.close()
     finally:
         await engine.dispose()
+
+
+async def _connect(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except (OSError, DBAPIError) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreUnavailable(
+            f"PostgreSQL at {engine.url.host}:{engine.url.port or 5432} takes no connection: {reason}"
+        ) from error
 
 
 def _upgrade(connection: Connection) -> None:
