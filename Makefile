@@ -42,6 +42,8 @@ lock: setup ## pin the dependencies anew, with hashes
 	@printf '%s\n' pytest pytest-asyncio pytest-timeout | $(COMPILE) -c requirements/dev.txt pyproject.toml - -o requirements/container.txt
 	@echo hatchling | $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 	@echo 'uv==0.13.9' | $(COMPILE) - -o requirements/uv.txt
+	@printf '%s\n' alpaca-mcp-server==2.4.0 openapi-core schemathesis | $(COMPILE) - -o requirements/clients-openapi.txt
+	@echo 'alpaca-trade-api==3.2.0' | $(COMPILE) - -o requirements/clients-legacy.txt
 
 clean: ## remove what make made (the data folder stays)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
