@@ -174,11 +174,15 @@ class Stack:
         return self.get(f"/api/v1/trading/orders/{order_id}")
 
     def ended(self, order_id: str, within_s: float = 20) -> Any:
-        """One order once it is filled, rejected, cancelled or expired."""
-        ends = {"filled", "rejected", "cancelled", "expired"}
-        return eventually(
-            lambda: (order := self.order(order_id))["status"] in ends and order, within_s, why="order did not end"
-        )
+        """One order once it is filled, rejected, cancelled or expired. PostgreSQL may be away meanwhile (503)."""
+
+        def end() -> Any:
+            answer = ask("GET", f"{self.url}/api/v1/trading/orders/{order_id}")
+            assert answer.status in {200, 503}, (answer.status, answer.body)
+            is_final = answer.status == 200 and answer.json["status"] in {"filled", "rejected", "cancelled", "expired"}
+            return is_final and answer.json
+
+        return eventually(end, within_s, why="order did not end")
 
     def traded(self, **terms: object) -> Any:
         """Send a signal and give its order once it has ended."""

@@ -115,12 +115,22 @@ async def test_a_foreign_signal_on_the_channel_becomes_an_order(listening: Liste
 
 
 async def test_our_own_message_only_wakes(listening: Listening) -> None:
-    await listening.redis.publish("trade_signals", json.dumps({"order_id": str(uuid4()), **GOOD}))
+    await listening.redis.publish("trade_signals", json.dumps({"order_id": str(uuid4()), "source": "rest", **GOOD}))
 
     async def woken() -> bool:
         return listening.woken[0] == 1
 
     await listening.until(woken)
+    assert await listening.sql("select 1 from orders") == []
+
+
+async def test_a_foreign_message_with_an_order_id_is_recorded_not_taken_for_ours(listening: Listening) -> None:
+    await listening.redis.publish("trade_signals", json.dumps({"order_id": "theirs", **GOOD}))
+
+    async def recorded() -> bool:
+        return bool(await listening.sql("select 1 from signal_errors where reason like '%order_id%'"))
+
+    await listening.until(recorded)
     assert await listening.sql("select 1 from orders") == []
 
 
