@@ -39,7 +39,7 @@ from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 from oms.system import SystemClock, log_to_stderr, new_id
-from oms.waiting import happens
+from oms.waiting import ended, happens
 
 log = structlog.get_logger(__name__)
 
@@ -122,9 +122,7 @@ async def _engine(settings: Settings) -> None:
     try:
         await engine.run(stop)
     finally:
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await ended(helpers)
         for close in (broker.close, data.close, bus.close, store.close):
             await close()
         if writer is not None and archive is not None:
@@ -161,8 +159,7 @@ async def _api(settings: Settings) -> None:
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
     finally:
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
+        await ended([committing])
         await bus.close()
         await pool.close()
 
@@ -205,9 +202,7 @@ async def _feed(settings: Settings) -> None:
     try:
         await asyncio.wait([*tasks, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
         for close in (relay.close, feed.close, broker.close, data.close, store.close):
             await close()
         log.info("OMS feed stopped")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 
 async def happens(event: asyncio.Event, within_s: float) -> bool:
@@ -24,3 +26,16 @@ def pause_s(random: Random, attempt: int, bounds: tuple[float, float]) -> float:
     """How long to wait before the next attempt: full jitter between `bounds`, doubling with each attempt."""
     low, high = bounds
     return low + random.random() * (min(low * 2.0 ** min(attempt, 60), high) - low)
+
+
+async def ended(tasks: Iterable[asyncio.Future[Any]], again_s: float = 0.5) -> None:
+    """Cancel the tasks and wait until they have ended, however they end.
+
+    Once is not enough: a client library can turn a cancellation that comes in the middle of its call into an error of
+    its own (seen in redis-py), which the task then handles as any other, and goes on.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=again_s)

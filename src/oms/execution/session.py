@@ -31,7 +31,7 @@ from oms.execution.status import EngineStatus
 from oms.execution.worth import Worth
 from oms.ports import Broker, Changes, Clock, Ids, Prices, Store, Updates, Valuation, WorkingSet
 from oms.risk.limits import Mode
-from oms.waiting import pause_s
+from oms.waiting import ended, pause_s
 
 log = structlog.get_logger(__name__)
 
@@ -142,9 +142,7 @@ class Session:
                     task.result()  # raises what ended it
             await self._wind_down()
         finally:
-            for task in [*tasks, stopping]:
-                task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await ended([*tasks, stopping])
             await self.dispatcher.drain(0)
             self._outside.budget.forget_promises()
 

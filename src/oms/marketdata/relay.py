@@ -18,6 +18,7 @@ from oms.domain.values import AssetClass
 from oms.marketdata import relay_wire as wire
 from oms.marketdata.feed import Feed
 from oms.ports import Clock
+from oms.waiting import ended
 
 TICKS_MAX = 20_000
 TICKS_TO_MESSAGE = 500
@@ -91,9 +92,7 @@ class PriceRelay:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
             # The engine takes over at once instead of after three seconds.
             with contextlib.suppress(RedisError, OSError):
                 if await self._redis.get(self._feed_key) == self._name:

@@ -16,6 +16,7 @@ from oms.domain.market import Tick
 from oms.marketdata import relay_wire as wire
 from oms.marketdata.feed import Feed, FeedHealth
 from oms.ports import Clock
+from oms.waiting import ended
 
 SILENCE_MAX_S = 5.0  # a feed beats every second
 _log = structlog.get_logger(__name__)
@@ -157,8 +158,7 @@ class RelayedFeed:
 
     async def _end(self, task: asyncio.Task[None] | None) -> None:
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended([task])
 
     def _note(self, error: Exception) -> None:
         if str(error) != self._last_error:

@@ -23,6 +23,7 @@ from oms.marketdata.feed import Feed
 from oms.marketdata.prices import PriceBook
 from oms.marketdata.relay import PriceRelay
 from oms.marketdata.relayed import RelayedFeed
+from oms.waiting import ended
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -54,8 +55,7 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield task
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
 
 
 async def until(holds: Callable[[], object], timeout_s: float = 12) -> None:
@@ -117,7 +117,7 @@ async def test_a_second_feed_of_the_account_waits(redis_clean_url: str) -> None:
         async with running(first.relay.run(first.feed)):
             await asyncio.sleep(1.5)
             assert (first.data.open, second.data.open) == (0, 1)
-            waiting.cancel()
+            await ended([waiting])
             await until(lambda: first.data.open == 1)
     for process in (first, second):
         await process.relay.close()
