@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test compose-test lock fmt clean
+.PHONY: help setup up check test compose-test chaos lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: check ## every test, on real servers that the tests start themselves
 
 compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
 	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800
+
+chaos: setup ## kill and freeze parts at random while signals flow: MINUTES=30 [SEED=n]; the last line has the figures
+	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 fmt: setup ## format and mend what can be mended by itself
 	@.venv/bin/ruff format .

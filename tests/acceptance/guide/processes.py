@@ -21,16 +21,17 @@ def tree(stack: Stack) -> dict[int, str]:
 
 def child(stack: Stack, *parts: str, within_s: float = 10) -> int:
     """The id of the child of `oms up` whose command line has these parts, once there is one."""
-
-    def find() -> int:
-        for pid in tree(stack):
-            found = _stat(pid)
-            if found and int(found[1]) == stack.pid and all(part in _command(pid) for part in parts):
-                return pid
-        return 0
-
-    pid: int = eventually(find, within_s, why=f"no child with {parts}")
+    pid: int = eventually(lambda: find_child(stack, *parts), within_s, why=f"no child with {parts}")
     return pid
+
+
+def find_child(stack: Stack, *parts: str) -> int:
+    """The id of that child, or 0 while there is none."""
+    for pid in tree(stack):
+        found = _stat(pid)
+        if found and int(found[1]) == stack.pid and all(part in _command(pid) for part in parts):
+            return pid
+    return 0
 
 
 def alive(processes: dict[int, str]) -> list[int]:
