@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test compose-test chaos lock fmt clean
+.PHONY: help setup up check test compose-test chaos docs docs-serve lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,13 +35,20 @@ compose-test: setup ## every docker command of the guide, where a Docker engine 
 chaos: setup ## kill and freeze parts at random while signals flow: MINUTES=30 [SEED=n]; the last line has the figures
 	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
+docs: setup ## build the documentation into site/, every link and anchor in it checked
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "Built: site/index.html"
+
+docs-serve: setup ## the documentation at http://127.0.0.1:8200, built again at each change; Ctrl-C stops it
+	@NO_MKDOCS_2_WARNING=1 exec .venv/bin/mkdocs serve --strict --dev-addr 127.0.0.1:8200
+
 fmt: setup ## format and mend what can be mended by itself
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
 lock: setup ## pin the dependencies anew, with hashes
 	@$(COMPILE) pyproject.toml -o requirements/app.txt
-	@$(COMPILE) -c requirements/app.txt --extra dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) -c requirements/app.txt --extra dev --extra docs pyproject.toml -o requirements/dev.txt
 	@printf '%s\n' pytest pytest-asyncio pytest-timeout | $(COMPILE) -c requirements/dev.txt pyproject.toml - -o requirements/container.txt
 	@echo hatchling | $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 	@echo 'uv==0.13.9' | $(COMPILE) - -o requirements/uv.txt
@@ -49,4 +56,4 @@ lock: setup ## pin the dependencies anew, with hashes
 	@echo 'alpaca-trade-api==3.2.0' | $(COMPILE) - -o requirements/clients-legacy.txt
 
 clean: ## remove what make made (the data folder stays)
-	@rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf site .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

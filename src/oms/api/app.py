@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from oms.api.documentation import document
 from oms.api.health import Health, health_router
+from oms.api.interactive import add_interactive_page
 from oms.api.parameters import StrictRoute
 from oms.api.probes import Probes
 from oms.api.problems import problem_of
@@ -65,12 +66,15 @@ def _fastapi(state: State, probes: Probes, *, with_token: bool) -> FastAPI:
         yield
         await probes.close()
 
-    app = FastAPI(title="Trademk1", version="0.1.0", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Trademk1", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.router.route_class = StrictRoute
     for kind in (OmsError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _problem)
     for router in (trading_router(state), events_router(state), health_router(state, Health(state, probes))):
         app.include_router(router)
+    add_interactive_page(app)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -12,24 +12,36 @@ import hashlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 VERSION = "9.3.4"
-SHA256 = "939bc53ab22f93dbaa6545143a6e7c536d4904c07b7f2d381e8eef10436be062"
 
 
-def fetch(cache: Path, sha256: str = SHA256) -> Path:
+class Jar(NamedTuple):
+    """A file of Maven Central."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+
+QUESTDB = Jar("org.questdb", "questdb", VERSION, "939bc53ab22f93dbaa6545143a6e7c536d4904c07b7f2d381e8eef10436be062")
+
+
+def fetch(cache: Path, wanted: Jar = QUESTDB) -> Path:
     """The jar in `cache`, checked. Raises ValueError (wrong content) or whatever the download raises."""
-    jar = cache / f"questdb-{VERSION}.jar"
-    if jar.is_file() and _sha256(jar) == sha256:
+    jar = cache / f"{wanted.artifact}-{wanted.version}.jar"
+    if jar.is_file() and _sha256(jar) == wanted.sha256:
         return jar
     from jgo.maven import MavenContext  # noqa: PLC0415 - slow to import, rarely needed
 
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="maven-") as work:
-        project = MavenContext(repo_cache=Path(work)).project("org.questdb", "questdb")
-        fetched = Path(project.at_version(VERSION).artifact().resolve())
-        if (found := _sha256(fetched)) != sha256:
-            raise ValueError(f"the downloaded jar has SHA-256 {found}, expected {sha256}")
+        project = MavenContext(repo_cache=Path(work)).project(wanted.group, wanted.artifact)
+        fetched = Path(project.at_version(wanted.version).artifact().resolve())
+        if (found := _sha256(fetched)) != wanted.sha256:
+            raise ValueError(f"the downloaded jar has SHA-256 {found}, expected {wanted.sha256}")
         fetched.replace(jar)
     return jar
 
