@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test compose-test chaos docs docs-serve lock fmt clean
+.PHONY: help setup up check test faults compose-test chaos docs docs-serve lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ check: setup ## the quick one: format, lint, types, imports, unit tests
 
 test: check ## every test, on real servers that the tests start themselves
 	@.venv/bin/pytest -q tests --ignore=tests/unit --ignore=tests/compose --timeout=600
+
+faults: setup ## the fault matrix: kills, cuts and lost answers on real processes; ROWS="5 16" for some of them
+	@$(PY) -m tests.faults $(ROWS)
 
 compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
 	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800

@@ -1,0 +1,125 @@
+"""Rows 1 to 4 and 30: kill -9 (and SIGTERM) at a point that is chosen, not met by luck."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+from tests.faults.bench import Site
+from tests.faults.convergence import position_error
+from tests.faults.matrix import row
+from tests.faults.proxy import Do, Proxy
+from tests.faults.rig import Rig, field_text
+
+POST = b"POST /v2/orders "
+COMMIT = b"COMMIT"
+
+
+@row(1, "kill before the accepting commit", "caller retries, one order")
+async def before_the_accepting_commit(site: Site) -> str:
+    """Four points: nothing of the statement arrived, half of it, all but COMMIT, and (after it) all but the answer."""
+    rig = await site.rig()
+    points: list[tuple[str, Do, bool]] = [
+        ("statement", Do.HOLD, False),
+        ("half", Do.HALF, False),
+        ("commit", Do.HOLD, True),
+        ("answer", Do.HOLD_ANSWER, False),
+    ]
+    for name, do, by_look_up in points:
+        signal_id = f"killed-at-{name}"
+        if by_look_up:  # after an identity was met again, accepting is a transaction of several statements
+            await rig.accept("known")
+            await rig.accept("known")
+        needle = COMMIT if by_look_up else field_text(signal_id)
+        trap = rig.api_to_postgres.trap(needle, do)
+        caller = asyncio.ensure_future(rig.signal(signal_id))
+        await trap.sprung()
+        if do is Do.HOLD_ANSWER:
+            await rig.until("select count(*) = 1 from orders where signal_id = $1", signal_id)
+        rig.api.kill()
+        rig.api_to_postgres.clear()
+        assert isinstance((await asyncio.gather(caller, return_exceptions=True))[0], aiohttp.ClientError)
+        stored = await rig.value("select count(*) from orders where signal_id = $1", signal_id)
+        assert stored == (do is Do.HOLD_ANSWER), f"{name}: {stored} stored"
+        await rig.restart_api()
+        await rig.ended(await rig.accept_at_last(signal_id))
+    most = await rig.value("select max(count) from (select count(*) from orders group by signal_id) as each(count)")
+    assert most == 1
+    return f"{most} order per signal at {len(points)} points"
+
+
+async def _restarted(rig: Rig, order_id: str) -> float:
+    """Kill the engine and start another; seconds from the kill until the order is filled."""
+    killed = time.monotonic()
+    await rig.kill_engine()
+    await rig.restart_engine()
+    await rig.ended(order_id)
+    return time.monotonic() - killed
+
+
+@row(2, "kill between commit and POST", "submitted on restart", long=True)
+async def between_commit_and_post(site: Site) -> str:
+    """Accepted only; gated, with the intent on its way to PostgreSQL; the intent committed and not yet answered."""
+    rig = await site.rig()
+    times = []
+    rig.engine.kill()
+    times.append(await _restarted(rig, await rig.accept()))
+    for do in (Do.HOLD, Do.HOLD_ANSWER):
+        trap = rig.to_postgres.trap(field_text("approved"), do)
+        order_id = await rig.accept()
+        await trap.sprung()
+        if do is Do.HOLD_ANSWER:
+            await rig.until("select attempted_at is not null from orders where id = $1::text::uuid", order_id)
+        assert not await rig.posts_of(order_id)
+        times.append(await _restarted(rig, order_id))
+        assert [post["status"] for post in await rig.posts_of(order_id)] == [200]
+    return f"recovery {max(times):.1f} s at most ({', '.join(f'{one:.1f}' for one in times)})"
+
+
+@row(3, "kill between POST and bind", "adopted by id", long=True)
+async def between_post_and_bind(site: Site) -> str:
+    """The answer on its way; the bind on its way to PostgreSQL; the bind committed and not yet answered."""
+    rig = await site.rig()
+    times = []
+    points: list[tuple[Proxy, bytes, Do]] = [
+        (rig.to_broker, POST, Do.HOLD_ANSWER),
+        (rig.to_postgres, field_text("submitted"), Do.HOLD),
+        (rig.to_postgres, field_text("submitted"), Do.HOLD_ANSWER),
+    ]
+    for proxy, needle, do in points:
+        trap = proxy.trap(needle, do)
+        order_id = await rig.accept()
+        await trap.sprung()
+        if proxy is rig.to_broker:
+            rig.to_broker.hold(up=False)  # the stream must not bind it either
+        times.append(await _restarted(rig, order_id))
+        assert [post["status"] for post in await rig.posts_of(order_id)] == [200]
+    return f"duplicates = 0; recovery {max(times):.1f} s at most"
+
+
+@row(4, "kill inside the fill transaction", "all or nothing", long=True)
+async def inside_the_fill_transaction(site: Site) -> str:
+    """Before it, in the middle of its bytes, after its commit, and while it holds locks and waits for another."""
+    rig = await site.rig()
+    for do in (Do.HOLD, Do.HALF, Do.HOLD_ANSWER):
+        trap = rig.to_postgres.trap(field_text("filled"), do)
+        order_id = await rig.accept()
+        await trap.sprung()
+        rig.engine.kill()
+        assert not position_error(await rig.ours())
+        await _restarted(rig, order_id)
+    await rig.value("select 1")
+    async with rig.connection() as blocker:
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("lock table positions in share mode")
+        order_id = await rig.accept()
+        waiting = "select count(*) > 0 from pg_locks where not granted and relation = 'positions'::regclass"
+        await rig.until(waiting, why="no transaction of the engine waited for the table positions")
+        rig.engine.kill()
+        await transaction.rollback()
+    await _restarted(rig, order_id)
+    error = position_error(await rig.ours())
+    assert error == 0
+    return f"position − sum of fills = {error} at 4 points"
