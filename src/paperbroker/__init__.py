@@ -18,7 +18,7 @@ Read it as the way of an order:
 - `positions`, `accounts`: what a fill does to a holding, to cash, to buying power and to what is held for open orders.
 - `account_json`: an account and its positions on the wire.
 - `activities`: fills and fees as Alpaca lists them.
-- `trade_events`: every event of every order, kept for server-sent events.
+- `updates`: what is told of an order; `trade_events`: every event of every order, kept for server-sent events.
 - `equity`, `portfolio`: what accounts were worth, and the time series that is made of it.
 - `watchlists`: named lists of assets.
 - `assets`: what can be traded, with increments.

@@ -12,7 +12,7 @@ from paperbroker.api.activities import Activities
 from paperbroker.api.closing import Closing
 from paperbroker.api.control import Control
 from paperbroker.api.data_stream import DataStream
-from paperbroker.api.endpoint import EXCEPTION_HANDLERS, Gate
+from paperbroker.api.endpoint import EXCEPTION_HANDLERS, FrontDoor, Gate
 from paperbroker.api.events import Events
 from paperbroker.api.history import HistoryPages
 from paperbroker.api.limits import Limits
@@ -45,7 +45,7 @@ from paperbroker.watchlists import Watchlists
 _log = structlog.get_logger()
 
 
-def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
+def build(settings: Settings, on_failure: Callable[[], None]) -> FrontDoor:
     """Open the store and the tape and put the parts together; `on_failure` is called when the broker cannot go on.
 
     Call it inside the event loop that will serve. Raises BadSettings, sqlite3.Error, OSError, TapeError.
@@ -104,7 +104,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> Starlette:
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
-    return app
+    return FrontDoor(app)
 
 
 def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed, History]:

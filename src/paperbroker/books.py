@@ -12,11 +12,12 @@ from paperbroker.core import Core
 from paperbroker.errors import not_found, unprocessable
 from paperbroker.intake import OrderRequest
 from paperbroker.money import text
-from paperbroker.orders import Order, OrderType, Side, TimeInForce
+from paperbroker.orders import Side
 from paperbroker.positions import Position
 from paperbroker.rules import parse_order
-from paperbroker.statuses import Event, Status
+from paperbroker.statuses import Event
 from paperbroker.timestamps import new_york_date, rfc3339
+from paperbroker.updates import Update, update_body
 
 _FORGET = (
     "delete from orders where account_id = ?",
@@ -27,25 +28,6 @@ _FORGET = (
 
 def _read(stored: object) -> dict[str, Any]:
     return dict(msgspec.json.decode(stored if isinstance(stored, bytes) else b"{}"))
-
-
-def _as_order(wire: dict[str, str], account_id: str, ns: int) -> Order:
-    """An order that has ended, as far as listeners need it."""
-    return Order(
-        id=wire["id"],
-        account_id=account_id,
-        seq=0,
-        client_order_id=wire["client_order_id"],
-        symbol=wire["symbol"],
-        side=Side(wire["side"]),
-        type=OrderType(wire["type"]),
-        time_in_force=TimeInForce(wire["time_in_force"]),
-        status=Status(wire["status"]),
-        created_ns=ns,
-        updated_ns=ns,
-        submitted_ns=ns,
-        expires_ns=ns,
-    )
 
 
 class Books:
@@ -92,16 +74,29 @@ class Books:
         ns = core.clock.now()
         account.unbook(asset, side, qty=qty, price=price, fee=Decimal(fill["fee"]), prices=core.prices, ns=ns)
         core.store.put_account(account)
-        ((wire,),) = core.store.read("select wire from orders where id = ?", (order_id,))
-        order = _read(wire)
+        ((before,),) = core.store.read("select wire from orders where id = ?", (order_id,))
+        order = _read(before)
         left = Decimal(order["filled_qty"]) - qty
         value = Decimal(order["filled_qty"]) * Decimal(order["filled_avg_price"]) - qty * price
         order["filled_qty"] = text(left)
         order["filled_avg_price"] = text((value / left).quantize(Decimal("1e-9"))) if left else None
         order["updated_at"] = rfc3339(ns)
-        core.store.put("update orders set wire = ? where id = ?", (msgspec.json.encode(order), order_id))
+        wire = msgspec.json.encode(order)
+        core.store.put("update orders set wire = ? where id = ?", (wire, order_id))
         core.store.put_activity(bust_activity(fill, ns, str(uuid.uuid4())))
-        core.ledger.tell_of(Event.RESTATED, _as_order(order, str(account_id), ns), msgspec.json.encode(order), ns)
+        core.ledger.tell(
+            Update(
+                event=Event.RESTATED,
+                account_id=str(account_id),
+                order_id=order["id"],
+                client_order_id=order["client_order_id"],
+                symbol=order["symbol"],
+                ns=ns,
+                wire=wire,
+                execution=None,
+                body=update_body(Event.RESTATED, order["id"], wire, ns, None),
+            )
+        )
         return fill
 
     async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:

@@ -6,7 +6,6 @@ The event is applied, kept, and told once committed.
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -21,14 +20,12 @@ from paperbroker.prices.market import Prices
 from paperbroker.statuses import Event
 from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
+from paperbroker.updates import Update, update_body
 
 _log = structlog.get_logger()
 
 
-class Listener(Protocol):
-    """Who is told of an order's events after their commit: the order's JSON as it was then, the execution of a fill."""
-
-    def __call__(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None: ...
+Listener = Callable[[Update], None]
 
 
 class Ledger:
@@ -41,7 +38,7 @@ class Ledger:
         self._store = store
         self._by_id: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
-        self.listeners: list[Listener] = []
+        self.listeners: list[Listener] = []  # told of every update after its commit
         self.on_group_change: Callable[[Order, Event, Decimal], None] = lambda *_: None
         self.recorders: list[Listener] = []  # called before the commit, to put something into it
 
@@ -81,18 +78,19 @@ class Ledger:
         ns = self._clock.now() if ns is None else ns
         order.apply(event, ns)
         wire = self.keep(order)
-        for record in self.recorders:
-            record(event, order, wire, ns, execution)
-        self._store.after_commit(partial(self._tell, event, order, wire, ns, execution))
+        body = update_body(event, order.id, wire, ns, execution)
+        self.tell(
+            Update(event, order.account_id, order.id, order.client_order_id, order.symbol, ns, wire, execution, body)
+        )
         if order.group_id is not None:
             self.on_group_change(order, event, execution.qty if execution else ZERO)
         return wire
 
-    def tell_of(self, event: Event, order: Order, wire: bytes, ns: int) -> None:
-        """Tell an event that no order in memory goes through."""
+    def tell(self, update: Update) -> None:
+        """Record an update, and tell it once that is committed."""
         for record in self.recorders:
-            record(event, order, wire, ns, None)
-        self._store.after_commit(partial(self._tell, event, order, wire, ns, None))
+            record(update)
+        self._store.after_commit(partial(self._tell, update))
 
     def keep(self, order: Order) -> bytes:
         """Store an order, and bring what it holds back up to date. Returns its JSON."""
@@ -106,6 +104,6 @@ class Ledger:
         self._by_id[account.id] = account
         self._by_key[account.state.key] = account
 
-    def _tell(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
+    def _tell(self, update: Update) -> None:
         for listener in self.listeners:
-            listener(event, order, wire, ns, execution)
+            listener(update)

@@ -1,6 +1,8 @@
 """SQLite with group commit: nothing is told before it is kept.
 
-What changes while a commit is under way goes into the next one; there is no delay, an idle broker commits at once.
+What the event loop has done by the time it comes to committing shares the commit; there is no delay, an idle broker
+commits at once. A commit is a few writes to the page cache, so it runs on the event loop: handing it to a thread cost
+more than it did. What does wait for the disk, copying the WAL into the database, a thread does beside it.
 The state of the running broker is in memory; here is what a restart goes on with, and what lists are read from (they
 show what is committed). WAL with synchronous=NORMAL: a commit survives the death of the process by any signal; the
 last ones may be lost when the power fails, never half of one.
@@ -11,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -30,6 +32,7 @@ from paperbroker.taken_ids import TakenIds
 
 _log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
+_ROWS_BETWEEN_COPIES = 5_000
 Row = tuple[object, ...]
 
 
@@ -52,30 +55,32 @@ class StoreFailed(Exception):
 
 
 class Store:
-    """One writing connection in a thread of its own, one reading connection for the event loop."""
+    """One connection that writes, one that reads, and one, in a thread of its own, that copies the WAL."""
 
     def __init__(self, folder: Path) -> None:
         """Open or create `paperbroker.sqlite` in a folder. Raises sqlite3.Error or OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder / "paperbroker.lock")
         path = folder / "paperbroker.sqlite"
-        self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._writer = sqlite3.connect(path, isolation_level=None)
         self._writer.execute("pragma journal_mode = wal")
         self._writer.execute("pragma synchronous = normal")
-        self._writer.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: fewer pages are copied twice
+        self._writer.execute("pragma wal_autocheckpoint = 8000")  # 32 MB; most of it has been copied by then
         _migrate(self._writer)
         self._writer.executescript(tables.SCHEMA)
         self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._reader.execute("pragma query_only = on")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._copier = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="copy")
+        self._copying: Future[object] | None = None
+        self._uncopied_rows = 0
         self._fill_log = _FillLog(folder / "fills.jsonl", self._reader)
         self._fill_seq = self._highest("fills")
         self._order_seq = self._highest("orders")
         self._taken = TakenIds(self._reader)
         self._batch = _Batch()
-        self._under_way = self._batch.done
-        self._task: asyncio.Task[None] | None = None
+        self._waiting = False
         self._failed = False
         self.on_failure: Callable[[BaseException], None] = lambda _: None
 
@@ -117,13 +122,8 @@ class Store:
 
     async def settled(self) -> None:
         """Wait until everything put so far is committed. Raises StoreFailed."""
-        task = self._task
-        if task is None:
-            return
-        if self._dirty():
+        if self._waiting:
             await self._batch.done.wait()
-        elif not task.done():
-            await self._under_way.wait()
         if self._failed:
             raise StoreFailed
 
@@ -150,6 +150,7 @@ class Store:
         """Commit what is left and close."""
         await self.settled()
         self._thread.shutdown()
+        self._copier.close()
         self._reader.close()
         self._writer.close()
         self._fill_log.close()
@@ -159,50 +160,41 @@ class Store:
         (highest,) = self._reader.execute(f"select coalesce(max(seq), 0) from {table}").fetchone()  # noqa: S608
         return int(highest)
 
-    def _dirty(self) -> bool:
-        batch = self._batch
-        return bool(batch.orders or batch.accounts or batch.activities or batch.fills or batch.rows or batch.after)
-
     def _wake(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._commit_all())
-            self._task.add_done_callback(self._ended)
+        """Commit as soon as the event loop has done what it has at hand; all of that shares the commit."""
+        if not self._waiting:
+            self._waiting = True
+            asyncio.get_running_loop().call_soon(self._commit)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
+    def _commit(self) -> None:
+        batch, self._batch, self._waiting = self._batch, _Batch(), False
+        try:
+            self._write(batch)
+        except (sqlite3.Error, OSError) as error:
+            self._failed = True
             _log.critical("the store failed; stopping, because what is not kept must not be told", error=str(error))
             self.on_failure(error)
+            return
+        finally:
+            batch.done.set()
+        for tell in batch.after:
+            tell()
 
-    async def _commit_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._dirty():
-            batch, self._batch = self._batch, _Batch()
-            self._under_way = batch.done
-            fresh, changed = [], []
-            for order, asset, wire in batch.orders.values():
-                if order.id in batch.fresh:
-                    fresh.append(_order_row(order, asset, wire))
-                else:
-                    changed.append(_changed_row(order, wire))
-            accounts: list[Row] = [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
-            try:
-                await loop.run_in_executor(self._thread, self._write, fresh, changed, accounts, batch)
-            except BaseException:
-                self._failed = True
-                self._batch.done.set()
-                raise
-            finally:
-                batch.done.set()
-            for tell in batch.after:
-                tell()
-
-    def _write(self, fresh: list[Row], changed: list[Row], accounts: list[Row], batch: _Batch) -> None:
+    def _write(self, batch: _Batch) -> None:
+        fresh, changed = [], []
+        for order, asset, wire in batch.orders.values():
+            if order.id in batch.fresh:
+                fresh.append(_order_row(order, asset, wire))
+            else:
+                changed.append(_changed_row(order, wire))
         write, fills = self._writer, batch.fills
         write.execute("begin immediate")
         try:
             write.executemany(tables.PUT_ORDER, fresh)
             write.executemany(tables.CHANGE_ORDER, changed)
-            write.executemany(tables.PUT_ACCOUNT, accounts)
+            write.executemany(
+                tables.PUT_ACCOUNT, [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
+            )
             write.executemany(tables.PUT_ACTIVITY, batch.activities)
             write.executemany(tables.PUT_FILL, fills)
             for sql, rows in groupby(batch.rows, key=itemgetter(0)):
@@ -213,6 +205,10 @@ class Store:
             raise
         if fills:
             self._fill_log.append((seq, body) for seq, _, _, body in fills)
+        self._uncopied_rows += len(batch.rows) + len(batch.orders)
+        if self._uncopied_rows > _ROWS_BETWEEN_COPIES and (self._copying is None or self._copying.done()):
+            self._uncopied_rows = 0
+            self._copying = self._thread.submit(self._copier.execute, "pragma wal_checkpoint(passive)")
 
 
 def _migrate(writer: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ it is good for, it says of every one that it may be taken, and the store is aske
 """
 
 import sqlite3
+from functools import lru_cache
 from hashlib import blake2b
 
 _BITS = 1 << 23
@@ -35,6 +36,7 @@ class TakenIds:
             self._bits[place >> 3] |= 1 << (place & 7)
 
 
+@lru_cache(maxsize=256)  # a fresh id is first asked for, then added
 def _places(account_id: str, client_order_id: str) -> tuple[int, int, int, int]:
     number = int.from_bytes(blake2b(f"{account_id}/{client_order_id}".encode(), digest_size=16).digest())
     mask = _BITS - 1

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND = 1_000_000_000
+_HOUR = 3600 * SECOND
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)([Tt ](\d\d:\d\d)(:(\d\d)(\.(\d{1,9})\d*)?)?\s*([Zz]|[+ -]\d\d:?\d\d)?)?", re.ASCII
@@ -47,7 +48,7 @@ def at(day: date, hour: int, minute: int = 0) -> int:
 
 def midnight_after(ns: int) -> int:
     """The next midnight in New York, strictly later."""
-    return at(new_york_date(ns) + timedelta(days=1), 0)
+    return _midnight_after_hour(ns // _HOUR)
 
 
 def to_ns(moment: datetime) -> int:
@@ -68,6 +69,11 @@ def parse(value: str) -> int:
     if not 1900 < moment.year < 2200:
         raise ValueError(f"the year {moment.year} is out of range")
     return to_ns(moment) + int((fraction or "0").ljust(9, "0"))
+
+
+@lru_cache(maxsize=64)  # midnight is always at a full hour of UTC, too
+def _midnight_after_hour(hour: int) -> int:
+    return at(new_york_date(hour * _HOUR) + timedelta(days=1), 0)
 
 
 def _fraction(nanoseconds: int) -> str:

@@ -7,23 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache
 
-import msgspec
-
 from paperbroker import tables
-from paperbroker.activities import Execution
-from paperbroker.ids import id_of
 from paperbroker.ledger import Ledger
-from paperbroker.money import text
-from paperbroker.orders import Order
-from paperbroker.statuses import Event
 from paperbroker.store import Store
 from paperbroker.timestamps import rfc3339
+from paperbroker.updates import Update
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER_BITS = 80
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_encode = msgspec.json.Encoder().encode
-_WITHOUT_EXECUTION = frozenset({"pending_new", "accepted"})
 
 
 def ulid(ns: int, seq: int) -> str:
@@ -86,30 +78,15 @@ class TradeEvents:
         self._waiting[account_id].add(wake)
         return lambda: self._waiting[account_id].discard(wake)
 
-    def _record(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
+    def _record(self, update: Update) -> None:
         self._seq += 1
-        body = _body(event, order, wire, ns, execution, ulid(ns, self._seq))
-        self._store.put(tables.PUT_EVENT, (self._seq, order.account_id, ns, body))
+        self._store.put(tables.PUT_EVENT, (self._seq, update.account_id, update.ns, update.body))
 
-    def _wake(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
-        for wake in tuple(self._waiting.get(order.account_id, ())):
+    def _wake(self, update: Update) -> None:
+        for wake in tuple(self._waiting.get(update.account_id, ())):
             wake()
 
 
-def _body(event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None, event_id: str) -> bytes:
-    at = rfc3339(ns)
-    body: dict[str, object] = {
-        "at": at,
-        "event": event,
-        "event_id": event_id,
-        "timestamp": at,
-        "order": msgspec.Raw(wire),
-    }
-    if execution is not None:
-        body["execution_id"] = execution.id
-        body["price"], body["qty"] = text(execution.price), text(execution.qty)
-        body["position_qty"] = text(execution.position_qty)
-    else:
-        known = event not in _WITHOUT_EXECUTION
-        body["execution_id"] = id_of(order.id, event, ns) if known else None
-    return _encode(body)
+def event_json(seq: int, ns: int, body: bytes) -> bytes:
+    """A kept event as it is sent: the update with its id, and when it happened under either name."""
+    return b'{"at":"%b","event_id":"%b",%b' % (rfc3339(ns).encode(), ulid(ns, seq).encode(), body[1:])

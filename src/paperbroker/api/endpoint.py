@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from starlette.datastructures import Headers, QueryParams
+from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paperbroker.accounts import Account
 from paperbroker.api.limits import Limits
@@ -68,13 +71,9 @@ class Gate:
 
         Unless it is a coroutine: what it does between two awaits then is.
         """
+        return Route(path, _Endpoint(self, handler, limits), methods=[method])
 
-        async def endpoint(request: Request) -> Response:
-            return await self._answer(request, handler, limits)
-
-        return Route(path, endpoint, methods=[method])
-
-    async def _answer(self, request: Request, handler: Handler, limits: Limits) -> Response:
+    async def answer(self, request: Request, handler: Handler, limits: Limits) -> Response:
         """Let a fault have its way, if one waits for this request; and log it."""
         try:
             body: object = await _body(request)
@@ -85,16 +84,21 @@ class Gate:
         facts = _facts(request, body)
         fault = self.mischief.take(facts)
         if fault is None:
-            answer = await self._execute(request, handler, limits, body)
+            answer = await self._execute(request, facts.key, handler, limits, body)
         else:
-            answer = await self.mischief.suffer(request, fault, lambda: self._execute(request, handler, limits, body))
+            answer = await self.mischief.suffer(
+                request, fault, lambda: self._execute(request, facts.key, handler, limits, body)
+            )
         self.mischief.log.add(request, facts, None if isinstance(body, Refusal) else body, answer.status_code, fault)
         return answer
 
-    async def _execute(self, request: Request, handler: Handler, limits: Limits, body: object) -> Response:
+    async def _execute(
+        self, request: Request, key: str | None, handler: Handler, limits: Limits, body: object
+    ) -> Response:
         headers: dict[str, str] = {}
         try:
-            key = key_of(request.headers)
+            if key is None or not valid_key(key):  # secrets are not looked at
+                raise unauthorized()
             if allowance := limits.count(key):
                 headers = allowance.headers()
                 if allowance.exceeded:
@@ -112,6 +116,35 @@ class Gate:
             reply = Reply(refusal.body(), refusal.status)
         await self._store.settled()
         return respond(reply, headers)
+
+
+class _Endpoint:
+    """A route's handler as an ASGI application: Starlette leaves it alone, where it would wrap a function twice."""
+
+    def __init__(self, gate: Gate, handler: Handler, limits: Limits) -> None:
+        self._gate = gate
+        self._handler = handler
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._gate.answer(Request(scope, receive, send), self._handler, self._limits)
+        await response(scope, receive, send)
+
+
+class FrontDoor:
+    """The application, with the paths that have no parameters found at one look; the others go by its router."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self._exact: dict[tuple[str, str], ASGIApp] = {}
+        for route in app.routes:
+            if isinstance(route, Route) and isinstance(route.endpoint, _Endpoint) and not route.param_convertors:
+                endpoint = ServerErrorMiddleware(route.app, handler=failed)
+                self._exact |= {(method, route.path): endpoint for method in route.methods or () if method != "HEAD"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (known or self._app)(scope, receive, send)
 
 
 def _facts(request: Request, body: object) -> Facts:
@@ -132,14 +165,6 @@ def _refuse_hidden(request: Request, hidden: Hidden) -> None:
             raise not_found_error(f"order not found for {order_id}")
 
 
-def key_of(headers: Headers) -> str:
-    """The key that a request shows. Raises the 401 for anything but a mock key; secrets are not looked at."""
-    key = headers.get("APCA-API-KEY-ID", "")
-    if not valid_key(key):
-        raise unauthorized()
-    return key
-
-
 def valid_key(key: object) -> bool:
     """Keys that begin with `mock` are accounts of this broker; real keys never get in."""
     return isinstance(key, str) and key.startswith(KEY_PREFIX) and len(key) <= 128 and key.isprintable()
@@ -155,9 +180,13 @@ def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
 async def _body(request: Request) -> object:
     if request.method in {"GET", "DELETE"}:
         return None
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
+    content, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
         if len(content) > LARGEST_BODY:
             raise too_large()
     try:

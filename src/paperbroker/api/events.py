@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 from paperbroker.api.endpoint import Call, Routes
 from paperbroker.api.parameters import instant
 from paperbroker.errors import invalid, unprocessable
-from paperbroker.trade_events import TradeEvents, seq_of
+from paperbroker.trade_events import TradeEvents, event_json, seq_of
 
 HEARTBEAT_SECONDS = 10.0
 _AT_ONCE = 200
@@ -55,7 +55,7 @@ class Events:
                     if seq > until_seq or ns > until_ns:
                         return
                     after = seq
-                    yield b"data: " + body + b"\n\n"
+                    yield b"data: " + event_json(seq, ns, body) + b"\n\n"
                 if len(events) < _AT_ONCE and not await _set_within(something, HEARTBEAT_SECONDS):
                     yield b":heartbeat\n\n"
         finally:

@@ -9,20 +9,14 @@ from collections import defaultdict
 import msgspec
 from starlette.websockets import WebSocket
 
-from paperbroker.activities import Execution
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
 from paperbroker.api.late_updates import LateUpdates
 from paperbroker.faults import Facts, Faults
-from paperbroker.ids import id_of
 from paperbroker.ledger import Ledger
-from paperbroker.money import text
-from paperbroker.orders import Order
-from paperbroker.statuses import Event
-from paperbroker.timestamps import rfc3339
+from paperbroker.updates import Update
 
 _to_json = msgspec.json.Encoder().encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-_WITHOUT_EXECUTION = frozenset({Event.PENDING_NEW, Event.ACCEPTED})
 
 
 class TradeStream:
@@ -102,18 +96,16 @@ class TradeStream:
         encode = _to_msgpack if connection.wants_msgpack else _to_json
         connection.put(encode({"stream": stream, "data": data}))
 
-    def _tell(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
-        listening = self._listening.get(order.account_id)
+    def _tell(self, update: Update) -> None:
+        listening = self._listening.get(update.account_id)
         if not listening:
             return
-        frame = _to_json(
-            {"stream": "trade_updates", "data": _data(event, wire, ns, execution, _event_id(event, order, ns))}
-        )
+        frame = b'{"stream":"trade_updates","data":%b}' % update.body
         if not self._faults and not self._late.holding:
             self._send_to_all(listening, frame)
             return
-        key = self._ledger[order.account_id].state.key
-        facts = Facts(key, None, "/stream", order.symbol, order.client_order_id, event)
+        key = self._ledger[update.account_id].state.key
+        facts = Facts(key, None, "/stream", update.symbol, update.client_order_id, update.event)
         self._late.deliver(facts, lambda: self._send_to_all(listening, frame))
 
     def _send_to_all(self, listening: set[Connection], frame: bytes) -> None:
@@ -122,21 +114,3 @@ class TradeStream:
             if not sent:  # it will find out by REST what it missed
                 listening.discard(connection)
                 connection.close()
-
-
-def _data(event: Event, wire: bytes, ns: int, execution: Execution | None, event_id: str | None) -> dict[str, object]:
-    data: dict[str, object] = {"event": event, "timestamp": rfc3339(ns), "order": msgspec.Raw(wire)}
-    if execution is None:
-        return {**data, "execution_id": event_id}
-    return {
-        **data,
-        "execution_id": execution.id,
-        "price": text(execution.price),
-        "qty": text(execution.qty),
-        "position_qty": text(execution.position_qty),
-    }
-
-
-def _event_id(event: Event, order: Order, ns: int) -> str | None:
-    """`pending_new` came with a null execution_id, `new` with a real one (recorded): made of what happened when."""
-    return None if event in _WITHOUT_EXECUTION else id_of(order.id, event, ns)

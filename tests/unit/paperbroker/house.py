@@ -21,6 +21,7 @@ from paperbroker.replacing import read_changes
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Event
 from paperbroker.timestamps import SECOND, parse
+from paperbroker.updates import Update
 
 D = Decimal
 
@@ -79,9 +80,9 @@ class House:
         self.core.start()
         self.account: Account = self.ledger.account("mock")
 
-    def _note(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
-        self.told.append((event, execution))
-        self.events.append((order.id, event.value))
+    def _note(self, update: Update) -> None:
+        self.told.append((update.event, update.execution))
+        self.events.append((update.order_id, update.event.value))
 
     def quote(self, symbol: str, bid: str, ask: str, size: Size = 100) -> None:
         self.prices.quote(Quote(symbol, self.hand.peek(), D(bid), D(ask), size, size))

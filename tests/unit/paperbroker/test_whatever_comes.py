@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.paperbroker.house import House
 
 from paperbroker.account_json import account_json
-from paperbroker.activities import Execution
 from paperbroker.errors import Refusal
 from paperbroker.orders import Order
-from paperbroker.statuses import TERMINAL, Event
+from paperbroker.statuses import TERMINAL
+from paperbroker.updates import Update
 
 D = Decimal
 SYMBOLS = {"AAPL": 23000, "BTC/USD": 8_000_000, "PFE": 2500}
@@ -78,19 +78,19 @@ class Broker(RuleBasedStateMachine):
 
         return self.loop.run_until_complete(run())
 
-    def _hear(self, event: Event, order: Order, wire: bytes, ns: int, execution: Execution | None) -> None:
-        told = msgspec.json.decode(wire)
-        before = self.story.get(order.id)
-        assert before is None or before["status"] not in TERMINAL, f"{event} after {before['status']}"
+    def _hear(self, update: Update) -> None:
+        order_id, execution, told = update.order_id, update.execution, msgspec.json.decode(update.wire)
+        before = self.story.get(order_id)
+        assert before is None or before["status"] not in TERMINAL, f"{update.event} after {before['status']}"
         if execution is not None:
             assert execution.qty > 0
-            self.executed[order.id] += execution.qty
-            assert D(told["filled_qty"]) == self.executed[order.id] == execution.cum_qty
-            bought = order.side == "buy"
+            self.executed[order_id] += execution.qty
+            assert D(told["filled_qty"]) == self.executed[order_id] == execution.cum_qty
+            bought = told["side"] == "buy"
             value = execution.qty * execution.price
             self.cash += -value if bought else value - execution.fee
-            self.held[order.symbol] += execution.qty - execution.fee if bought else -execution.qty
-        self.story[order.id] = told
+            self.held[update.symbol] += execution.qty - execution.fee if bought else -execution.qty
+        self.story[order_id] = told
 
     def _quote(self, symbol: str, offset: int, spread: int, size: int) -> None:
         bid = D(price(symbol, offset))
