@@ -758,6 +758,13 @@ def test_logs_name_the_oms(oms: Stack) -> None:
     assert any("OMS API started" in line for line in lines)
 
 
+def test_what_alpaca_refuses_is_in_the_log(oms: Stack) -> None:
+    """Troubleshooting: *Review app logs for Alpaca API errors*, `grep -i alpaca data/logs/engine.log`."""
+    order = oms.traded(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=Decimal("150.98765"))
+    lines = [line for line in (oms.data / "logs" / "engine.log").read_text().splitlines() if "alpaca" in line.lower()]
+    assert any(order["id"] in line and "sub-penny increment" in line for line in lines), lines
+
+
 def test_questdbs_console_is_there(oms: Stack) -> None:
     """Troubleshooting: *Check QuestDB has recent ticks: `http://localhost:9000`.*"""
     page = ask("GET", oms.addresses["questdb_url"] + "/index.html")

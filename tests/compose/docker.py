@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.stack import ROOT, Answer, ask, eventually
+from tests.clone import copy_repository
+from tests.stack import Answer, ask, eventually
 
 SERVICES = ("app", "db", "paperbroker", "questdb", "redis")
 _FOREIGN = ("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_", "COMPOSE_", "POSTGRES_", "QUESTDB_")
@@ -54,7 +54,7 @@ class Clone:
             "QUESTDB_PORT": str(self.questdb_port),
         }
         self._attached: subprocess.Popen[bytes] | None = None
-        _copy_repository(folder)
+        copy_repository(folder)
         if env_file is not None:
             (folder / ".env").write_text(env_file)
 
@@ -195,21 +195,6 @@ def _free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def _copy_repository(folder: Path) -> None:
-    """What `git clone` would bring, with what is not committed yet."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
 
 
 if __name__ == "__main__":

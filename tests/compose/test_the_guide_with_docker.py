@@ -141,6 +141,15 @@ def test_the_logs_name_the_oms(oms: Clone) -> None:
     found = oms.run("docker compose logs app | grep -i oms")
     assert "OMS execution engine started" in found
     assert "OMS API started" in found
+    assert "database system is ready" in oms.run("docker compose logs db")
+
+
+def test_what_alpaca_refused_is_in_the_logs(oms: Clone) -> None:
+    """Troubleshooting: *Review app logs for Alpaca API errors.*"""
+    refused = oms.signal(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=150.98765).json["id"]
+    assert oms.ended(refused)["error_code"] == "BROKER_42210000"
+    assert "sub-penny increment" in oms.run("docker compose logs app | grep -i alpaca")
+    assert refused in oms.run("docker compose logs app | grep -iE 'warning|error'")
 
 
 def test_questdbs_console_has_recent_ticks(oms: Clone) -> None:

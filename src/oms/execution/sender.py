@@ -117,6 +117,7 @@ class Sender:
     def _end_refused(self, order_id: UUID, code: str, text: str) -> None:
         order = self._book.orders[order_id]
         if order.alpaca_id is None and order.is_open:
+            log.warning("order_rejected", order_id=str(order_id), symbol=order.symbol, code=code, reason=text)
             self._journal.record(self._book.reject(order, code, text))
 
     def _unknown(self, order_id: UUID, reason: str) -> None:
