@@ -68,6 +68,18 @@ def test_the_command_line_wins_over_the_file(clone: NewClone) -> None:
     assert oms.run("docker compose exec app printenv ALPACA_API_KEY").strip() == "mock"
 
 
+def test_mock_mode_is_the_first_thing_that_a_newcomer_tries(clone: NewClone) -> None:
+    """The same where nothing was built before, and there is no `.env`: it builds, and starts."""
+    oms = clone(None)
+    oms.env["OMS_IMAGE"] = "trademk1:newcomer"
+    oms.attach("ALPACA_API_KEY=mock docker compose up", until="OMS execution engine started")
+    oms.await_status("running")
+    assert oms.trades()["status"] == "filled"
+    oms.interrupt()
+    oms.run("docker compose down")
+    oms.run("docker image rm trademk1:newcomer")
+
+
 def test_refused_credentials(clone: NewClone) -> None:
     """Troubleshooting: *Check Alpaca credentials in `.env`.*"""
     oms = clone(REFUSED)

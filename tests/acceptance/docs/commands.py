@@ -43,7 +43,7 @@ def commands(page: Path) -> list[Command]:
     ]
     prose = _FENCE.sub(lambda block: re.sub(r"[^\n]", " ", block.group()), text)
     found += [
-        Command(name, _line(text, span.start()), "bash", " ".join(span.group(1).split()))
+        Command(name, _line(text, span.start()), "bash", " ".join(span.group(1).replace("\\|", "|").split()))
         for span in _SPAN.finditer(prose)
         if _TYPED.match(span.group(1)) and not span.group(1).endswith("/")
     ]
