@@ -2,7 +2,12 @@
 
 import os
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.servers"]
+
+settings.register_profile("no deadline", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("no deadline")
 
 # Whoever runs the tests may have an OMS beside them, as in compose's container `app`, where DATABASE_URL and the keys
 # are those of the running account. Nothing of it may reach a test, nor what a test starts.

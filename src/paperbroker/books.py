@@ -1,6 +1,5 @@
 """What only the house can do to an account: trade in it by hand, take a trade back, set it up anew."""
 
-import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +9,7 @@ from paperbroker.accounts import Account, opening_state
 from paperbroker.activities import bust_activity
 from paperbroker.core import Core
 from paperbroker.errors import not_found, unprocessable
+from paperbroker.ids import id_of
 from paperbroker.intake import OrderRequest
 from paperbroker.money import text
 from paperbroker.orders import Side
@@ -63,8 +63,13 @@ class Books:
         sql = "select body, account_id, order_id from fills where json_extract(body, '$.execution_id') = ?"
         rows = core.store.read(sql, (execution_id,))
         if not rows:
-            raise not_found(f"execution not found for {execution_id}")
+            raise not_found(f"execution not found for {execution_id[:64]}")
         body, account_id, order_id = rows[0]
+        bust_id = id_of(execution_id, "bust")
+        if core.store.read(
+            "select 1 from activities where account_id = ? and id like ?", (account_id, f"%::{bust_id}")
+        ):
+            raise unprocessable(f"execution {execution_id} has been busted already")
         fill = _read(body)
         account = core.ledger[str(account_id)]
         if account.open_orders.get(str(order_id)) is not None:
@@ -83,7 +88,7 @@ class Books:
         order["updated_at"] = rfc3339(ns)
         wire = msgspec.json.encode(order)
         core.store.put("update orders set wire = ? where id = ?", (wire, order_id))
-        core.store.put_activity(bust_activity(fill, ns, str(uuid.uuid4())))
+        core.store.put_activity(bust_activity(fill, ns, bust_id))
         core.ledger.tell(
             Update(
                 event=Event.RESTATED,

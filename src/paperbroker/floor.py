@@ -112,9 +112,11 @@ class Floor:
         facts = Facts(self._ledger[order.account_id].state.key, None, None, order.symbol, order.client_order_id)
         if order.is_open and self._faults.take(facts, "fill_before_cancel"):
             self.fill_all(order)
-        elif order.can(Event.ORDER_CANCEL_REJECTED) and self._faults.take(facts, "reject_cancel"):
+        elif _can_stay(order) and self._faults.take(facts, "reject_cancel"):
             self._ledger.change(order, Event.ORDER_CANCEL_REJECTED)
-            if not self._groups.waits_for_entry(order) or order.group_role is Role.ENTRY:
+            if order.status in _ASLEEP:
+                self.bring(order)
+            elif not self._groups.waits_for_entry(order) or order.group_role is Role.ENTRY:
                 self.work(order)
             return
         self.end(order, Event.CANCELED)
@@ -283,3 +285,9 @@ class Floor:
         if order.notional is not None and order.side is Side.SELL and held > 0:
             rest = min(rest, held)
         return rest
+
+
+def _can_stay(order: Order) -> bool:
+    """Whether the cancel of an order can be turned down: not of one that is just replacing another."""
+    replacing = order.replaces is not None and order.former_status is Status.PENDING_NEW
+    return order.can(Event.ORDER_CANCEL_REJECTED) and not replacing

@@ -21,6 +21,7 @@ from paperbroker.replacing import read_changes
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Event
 from paperbroker.timestamps import SECOND, parse
+from paperbroker.trade_events import TradeEvents
 from paperbroker.updates import Update
 
 D = Decimal
@@ -77,6 +78,7 @@ class House:
         self.told: list[tuple[Event, Execution | None]] = []
         self.events: list[tuple[str, str]] = []
         self.ledger.listeners.append(self._note)
+        TradeEvents(self.ledger, self.store)
         self.core.start()
         self.account: Account = self.ledger.account("mock")
 
