@@ -32,6 +32,7 @@ from paperbroker.prices.feed import Feed, PushedFeed, TapeFeed, WalkFeed
 from paperbroker.prices.hand_history import HandHistory
 from paperbroker.prices.history import History
 from paperbroker.prices.market import Prices
+from paperbroker.prices.minutes import end_minutes
 from paperbroker.prices.shift import Shift
 from paperbroker.prices.tape import Tape
 from paperbroker.prices.tape_history import TapeHistory
@@ -74,7 +75,9 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> FrontDoor:
         task = asyncio.create_task(feed.run())
         task.add_done_callback(lambda ended: _feed_ended(ended, on_failure))
         measuring = asyncio.create_task(equity.run())
+        minutes = asyncio.create_task(end_minutes(clock, prices))
         yield
+        minutes.cancel()
         measuring.cancel()
         task.cancel()
         await store.close()

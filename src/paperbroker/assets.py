@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from paperbroker.errors import Refusal, not_found
 from paperbroker.money import NINE_DECIMALS, text
@@ -116,9 +117,9 @@ class Asset:
         """The spelling that positions and fees use: BTCUSD."""
         return self.symbol.replace("/", "")
 
-    def json(self) -> dict[str, object]:
+    def json(self) -> dict[str, Any]:
         """The asset as Alpaca sends it; `easy_to_borrow` because alpaca-py 0.44 requires it (see the reference)."""
-        common: dict[str, object] = {
+        common: dict[str, Any] = {
             "id": self.id,
             "class": self.asset_class,
             "exchange": self.exchange,

@@ -12,6 +12,11 @@ def random_id() -> str:
     return _text(f"{_bits(128):032x}", "4")
 
 
+def request_id() -> str:
+    """What `X-Request-ID` names an answer by, for whoever reports it."""
+    return f"{_bits(128):032x}"
+
+
 @lru_cache(maxsize=1024)  # the websocket and the server-sent events ask for the same
 def id_of(*parts: object) -> str:
     """The same UUID (version 8) for the same parts."""

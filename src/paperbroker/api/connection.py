@@ -12,7 +12,7 @@ from decimal import Decimal
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from paperbroker.api.endpoint import valid_key
+from paperbroker.api.keys import shown_key, valid_key
 
 MOST_WAITING_BYTES = 4 << 20
 _from_json = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -33,7 +33,7 @@ class Connection:
         self._something = asyncio.Event()
         self._closing = False
         self.wants_msgpack = "msgpack" in websocket.headers.get("content-type", "").lower()
-        self.header_key = websocket.headers.get("APCA-API-KEY-ID", "")
+        self.header_key = shown_key(websocket.headers)
 
     def put(self, frame: bytes | str) -> bool:
         """Queue a frame; False when the client is too slow and the frame was dropped."""
@@ -101,7 +101,7 @@ def key_in(*sources: object) -> str | None:
     """The mock key that a message holds under any of the names that clients use."""
     for source in sources:
         if isinstance(source, dict):
-            for name in ("key", "key_id"):
+            for name in ("key", "key_id", "oauth_token"):
                 key = source.get(name)
                 if isinstance(key, str) and valid_key(key):
                     return key

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from paperbroker.accounts import Account
 from paperbroker.api.data_stream import DataStream
-from paperbroker.api.endpoint import Gate, Reply, respond, valid_key
+from paperbroker.api.endpoint import Gate, Reply, respond
+from paperbroker.api.keys import valid_key
 from paperbroker.api.parameters import whole_number
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.where import Where
@@ -22,7 +23,7 @@ from paperbroker.books import Books
 from paperbroker.core import Core
 from paperbroker.errors import Refusal, not_found, unprocessable
 from paperbroker.money import parse, text
-from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.prices.quotes import Halt, Quote, Trade
 from paperbroker.timestamps import SECOND, rfc3339
 from paperbroker.timestamps import parse as parse_time
 
@@ -171,11 +172,17 @@ class Control:
 
     def _halt(self, request: Request, body: Body) -> object:
         """Orders of the symbol are taken, and neither accepted nor filled until the halt ends."""
-        self._core.floor.halted.add(self._symbol(request.path_params["symbol"]))
+        symbol = self._symbol(request.path_params["symbol"])
+        if symbol not in self._core.floor.halted:
+            self._core.floor.halted.add(symbol)
+            self._core.prices.halt(Halt(symbol, self._core.clock.now(), resumed=False))
         return None
 
     def _resume(self, request: Request, body: Body) -> object:
-        self._core.floor.halted.discard(self._symbol(request.path_params["symbol"]))
+        symbol = self._symbol(request.path_params["symbol"])
+        if symbol in self._core.floor.halted:
+            self._core.floor.halted.discard(symbol)
+            self._core.prices.halt(Halt(symbol, self._core.clock.now(), resumed=True))
         self._core.floor.wake()
         return None
 

@@ -5,12 +5,13 @@ of the event loop goes out as one frame; a client that does not read is told so 
 """
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 from starlette.websockets import WebSocket
 
 from paperbroker.api.connection import Connection, NotUnderstood, key_in
-from paperbroker.api.endpoint import valid_key
+from paperbroker.api.keys import valid_key
 from paperbroker.api.stream_events import Event, array_header, events_of
 from paperbroker.errors import StreamError
 from paperbroker.faults import Facts, Faults
@@ -79,6 +80,9 @@ class DataStream:
         prices.on_quote.append(self._add)
         prices.on_trade.append(self._add)
         prices.on_bar.append(self._add)
+        prices.on_updated_bar.append(lambda bar: self._add_events(bar.symbol, [Event(bar, "updatedBars")]))
+        if not coins:
+            prices.on_halt.append(lambda halt: self._add_events(halt.symbol, [Event(halt, "statuses")]))
 
     async def serve(self, websocket: WebSocket) -> None:
         client = Client(Connection(websocket), self._channels)
@@ -121,6 +125,8 @@ class DataStream:
         if client.key is not None:
             raise StreamError(403, "already authenticated")
         key = key_in(message, message.get("data"))
+        if key is None and message.get("key") == "oauth":  # the token is given as the secret
+            key = key_in({"key": message.get("secret")})
         if key is None:
             raise StreamError(402, "auth failed", final=True)
         if fault := self._faults.take(Facts(key, event="auth"), "data_error"):
@@ -156,10 +162,15 @@ class DataStream:
     def _add(self, what: Quote | Trade | Bar) -> None:
         if not self._clients or ("/" in what.symbol) != self._coins:
             return
+        books = any(client.symbols.get("orderbooks") for client in self._clients.values())
+        self._add_events(what.symbol, events_of(what, self._prices, books=books))
+
+    def _add_events(self, symbol: str, events: Iterable[Event]) -> None:
+        if not self._clients or ("/" in symbol) != self._coins:
+            return
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._flush)
-        books = any(client.symbols.get("orderbooks") for client in self._clients.values())
-        self._pending.extend(events_of(what, self._prices, books=books))
+        self._pending.extend(events)
 
     def _flush(self) -> None:
         events, self._pending = self._pending, []

@@ -16,16 +16,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paperbroker.accounts import Account
+from paperbroker.api.keys import shown_key, valid_key
 from paperbroker.api.limits import Limits
 from paperbroker.api.mischief import Hidden, Mischief
 from paperbroker.errors import Refusal, endpoint_not_found, malformed, rate_limited, too_large, unauthorized
 from paperbroker.errors import not_found as not_found_error
 from paperbroker.faults import Facts, Faults
+from paperbroker.ids import request_id
 from paperbroker.ledger import Ledger
 from paperbroker.store import Store
 
 LARGEST_BODY = 1 << 20
-KEY_PREFIX = "mock"
 _NO_QUERY = QueryParams()
 
 _log = structlog.get_logger()
@@ -95,12 +96,12 @@ class Gate:
     async def _execute(
         self, request: Request, key: str | None, handler: Handler, limits: Limits, body: object
     ) -> Response:
-        headers: dict[str, str] = {}
+        headers = {"X-Request-ID": request_id()}
         try:
             if key is None or not valid_key(key):  # secrets are not looked at
                 raise unauthorized()
             if allowance := limits.count(key):
-                headers = allowance.headers()
+                headers |= allowance.headers()
                 if allowance.exceeded:
                     raise rate_limited()
             if isinstance(body, Refusal):
@@ -110,6 +111,7 @@ class Gate:
             query = request.query_params if request.scope["query_string"] else _NO_QUERY
             answer = handler(Call(self._ledger.account(key), query, request.path_params, body))
             if isinstance(answer, Response):  # a stream
+                answer.headers.update(headers)
                 return answer
             reply = answer if isinstance(answer, Reply) else await answer
         except Refusal as refusal:
@@ -151,7 +153,7 @@ def _facts(request: Request, body: object) -> Facts:
     fields = body if isinstance(body, dict) else {}
     symbol, client_order_id = fields.get("symbol"), fields.get("client_order_id")
     return Facts(
-        request.headers.get("APCA-API-KEY-ID"),
+        shown_key(request.headers),
         request.method,
         request.scope["path"],
         symbol if isinstance(symbol, str) else None,
@@ -163,11 +165,6 @@ def _refuse_hidden(request: Request, hidden: Hidden) -> None:
     for order_id in (request.path_params.get("id", ""), request.query_params.get("client_order_id", "")):
         if order_id in hidden:
             raise not_found_error(f"order not found for {order_id}")
-
-
-def valid_key(key: object) -> bool:
-    """Keys that begin with `mock` are accounts of this broker; real keys never get in."""
-    return isinstance(key, str) and key.startswith(KEY_PREFIX) and len(key) <= 128 and key.isprintable()
 
 
 def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.api.parameters import instant, one_of, whole_number
-from paperbroker.api.quotes import asked_assets, no_data
+from paperbroker.api.quotes import asked_assets, check_feed, no_data
 from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
 from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock
@@ -176,6 +176,7 @@ class HistoryPages:
         return self._history.events(token.symbol, kind, start, end, descending=descending)
 
     def _stock(self, call: Call) -> Asset:
+        check_feed(call)
         asset = self._assets.find(call.path["symbol"])
         if asset is None or asset.crypto:
             raise Refusal(400, None, f"invalid symbol: {call.path['symbol'][:64]}")

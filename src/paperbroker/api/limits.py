@@ -12,19 +12,21 @@ WINDOW_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Allowance:
-    """What is left after a request; `reset` in epoch seconds."""
+    """What is left after a request; `reset` in epoch seconds, and as seconds from now in `retry_after`."""
 
     limit: int
     remaining: int
     reset: int
     exceeded: bool
+    retry_after: int
 
     def headers(self) -> dict[str, str]:
-        return {
+        headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Reset": str(self.reset),
         }
+        return {**headers, "Retry-After": str(self.retry_after)} if self.exceeded else headers
 
 
 class Limits:
@@ -46,4 +48,4 @@ class Limits:
         exceeded = used >= self._per_minute
         used += not exceeded
         self._windows[key] = (end, used)
-        return Allowance(self._per_minute, self._per_minute - used, int(end) + 1, exceeded)
+        return Allowance(self._per_minute, self._per_minute - used, int(end) + 1, exceeded, int(end - now) + 1)

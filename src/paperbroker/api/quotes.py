@@ -12,6 +12,7 @@ from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
 
 Known = TypeVar("Known", Quote, Trade)
+FEEDS = frozenset({"iex", "sip", "delayed_sip", "otc", "boats", "overnight"})
 
 
 class Quotes:
@@ -69,6 +70,7 @@ class Quotes:
         )
 
     def stock_snapshot(self, call: Call) -> Reply:
+        check_feed(call)
         asset = self._assets.find(call.path["symbol"])
         if asset is None or asset.crypto:
             raise no_data(call.path["symbol"])
@@ -85,6 +87,7 @@ class Quotes:
         return {asset.symbol: fields(known[asset.symbol]) for asset in asked if asset.symbol in known}
 
     def _one(self, call: Call, known: dict[str, Known]) -> tuple[str, Known]:
+        check_feed(call)
         asset = self._assets.find(call.path["symbol"])
         if asset is None or asset.crypto or asset.symbol not in known:
             raise no_data(call.path["symbol"])
@@ -113,11 +116,22 @@ def asked_assets(assets: Assets, call: Call, *, crypto: bool) -> list[Asset]:
     symbols = words(call.query, "symbols")
     if not symbols:
         raise Refusal(400, None, "symbols is required")
+    if not crypto:
+        check_feed(call)
     found = [assets.find(symbol) for symbol in symbols]
     unknown = [s for s, asset in zip(symbols, found, strict=True) if asset is None or asset.crypto != crypto]
     if unknown:
         raise Refusal(400, None, f"invalid symbol: {unknown[0][:64]}")
     return [asset for asset in found if asset is not None]
+
+
+def check_feed(call: Call) -> None:
+    """All feeds show the one market there is, in dollars. Raises 400 for a feed or a currency that is none."""
+    feed, currency = call.query.get("feed") or "sip", call.query.get("currency") or "USD"
+    if feed not in FEEDS:
+        raise Refusal(400, None, f"invalid feed: {feed[:64]}")
+    if currency != "USD":
+        raise Refusal(400, None, f"invalid currency: {currency[:64]} (the paper broker has prices in USD only)")
 
 
 def no_data(symbol: str) -> Refusal:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from paperbroker.money import text
-from paperbroker.prices.quotes import Bar, Quote, Size, Trade
+from paperbroker.prices.quotes import Bar, Halt, Quote, Size, Trade
 from paperbroker.timestamps import SECOND, rfc3339
 
 _TIMESTAMP_EXTENSION = -1
@@ -78,3 +78,10 @@ def bar_fields(bar: Bar, form: Form = JsonForm) -> dict[str, object]:
         "vw": form.number(average),
         "t": form.time(bar.ns),
     }
+
+
+def halt_fields(halt: Halt, form: Form = JsonForm) -> dict[str, object]:
+    """A trading status, in the codes of tape C (Nasdaq)."""
+    what = ("T", "Trading Resumption") if halt.resumed else ("H", "Trading Halt")
+    why = ("", "") if halt.resumed else ("T12", "Trading Halted; For information requested by NASDAQ")
+    return {"sc": what[0], "sm": what[1], "rc": why[0], "rm": why[1], "t": form.time(halt.ns), "z": "C"}

@@ -5,13 +5,23 @@ from dataclasses import replace
 
 import msgspec
 
-from paperbroker.api.quotes_json import JsonForm, MsgpackForm, bar_fields, book_fields, quote_fields, trade_fields
+from paperbroker.api.quotes_json import (
+    JsonForm,
+    MsgpackForm,
+    bar_fields,
+    book_fields,
+    halt_fields,
+    quote_fields,
+    trade_fields,
+)
 from paperbroker.prices.market import Prices
-from paperbroker.prices.quotes import Bar, Quote, Trade
+from paperbroker.prices.quotes import Bar, Halt, Quote, Trade
 
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-_KINDS = {"quotes": "q", "trades": "t", "bars": "b", "dailyBars": "d", "orderbooks": "o"}
+_KINDS = {
+    "quotes": "q", "trades": "t", "bars": "b", "updatedBars": "u", "dailyBars": "d", "orderbooks": "o", "statuses": "s",
+}  # fmt: skip
 
 
 class Event:
@@ -19,7 +29,7 @@ class Event:
 
     __slots__ = ("_json", "_msgpack", "_what", "channel", "symbol")
 
-    def __init__(self, what: Quote | Trade | Bar, channel: str) -> None:
+    def __init__(self, what: Quote | Trade | Bar | Halt, channel: str) -> None:
         self._what = what
         self.symbol = what.symbol
         self.channel = channel
@@ -43,6 +53,8 @@ class Event:
             return {**head, **trade_fields(what, form)}
         if isinstance(what, Bar):
             return {**head, **bar_fields(what, form)}
+        if isinstance(what, Halt):
+            return {**head, **halt_fields(what, form)}
         if self.channel == "orderbooks":
             return {**head, **book_fields(what, form), "r": True}  # each one is the whole book
         return {**head, **quote_fields(what, form)}

@@ -87,11 +87,14 @@ class Trading:
         return Reply([_calendar_day(session) for session in days])
 
     def assets(self, call: Call) -> Reply:
-        """`asset_class` defaults to us_equity (OpenAPI); symbols are sorted."""
+        """`asset_class` defaults to us_equity (OpenAPI); with `attributes`, those that have any; symbols are sorted."""
         asset_class = call.query.get("asset_class") or "us_equity"
         status, exchange = call.query.get("status") or "active", call.query.get("exchange")
         chosen = (a for a in self._assets if a.asset_class == asset_class and exchange in {None, "", a.exchange})
-        return Reply([asset.json() for asset in chosen if status in {"active", "all"}])
+        listed = [asset.json() for asset in chosen if status in {"active", "all"}]
+        if attributes := set(words(call.query, "attributes")):
+            listed = [asset for asset in listed if attributes & set(asset["attributes"])]
+        return Reply(listed)
 
     def asset(self, call: Call) -> Reply:
         return Reply(self._assets.get(call.path["symbol"]).json())

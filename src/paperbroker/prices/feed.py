@@ -19,6 +19,7 @@ from paperbroker.timestamps import SECOND, at, new_york_date
 
 _log = structlog.get_logger()
 _TICK_SECONDS = 0.02  # what falls due within it goes out together: fewer wake-ups, one frame for each client
+_LONGEST_QUIET_SECONDS = 300  # the quietest symbol trades every few seconds
 _YIELD_EVERY = 200  # events after which a busy tape lets the others run
 
 
@@ -46,6 +47,8 @@ class WalkFeed:
         midnight = at(new_york_date(now), 0)
         for symbol, walk in zip(self._symbols, self._walks, strict=True):
             self._prices.set_close(symbol, walk.middle(midnight))
+            if (trade := _last_trade(walk, now // SECOND)) is not None:
+                self._prices.trade(trade)
             self._prices.quote(walk.quote_at(now))
 
     async def run(self) -> None:
@@ -61,6 +64,15 @@ class WalkFeed:
             now = self._clock.peek() // SECOND
             if abs(now - number) > 1:  # the clock was set, or a suspended machine woke up: not what was slept through
                 number = now
+
+
+def _last_trade(walk: Walk, before: int) -> Trade | None:
+    """The last trade of the seconds before one; what that second itself brings, the feed will show."""
+    for number in range(before - 1, before - _LONGEST_QUIET_SECONDS, -1):
+        trades = [event for event in walk.second(number) if isinstance(event, Trade) and event.ns < before * SECOND]
+        if trades:
+            return trades[-1]
+    return None
 
 
 class PushedFeed:

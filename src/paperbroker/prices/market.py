@@ -1,13 +1,14 @@
 """The current quotes, the last trades and the running bars; tells those who listen."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 from paperbroker.prices.levels import reference_price
-from paperbroker.prices.quotes import Bar, Quote, Trade
+from paperbroker.prices.quotes import Bar, Halt, Quote, Trade
 from paperbroker.timestamps import SECOND, midnight_after
 
-_MINUTE = 60 * SECOND
+MINUTE = 60 * SECOND
 
 
 class Prices:
@@ -22,10 +23,13 @@ class Prices:
         self.on_quote: list[Callable[[Quote], None]] = []
         self.on_trade: list[Callable[[Trade], None]] = []
         self.on_bar: list[Callable[[Bar], None]] = []
+        self.on_updated_bar: list[Callable[[Bar], None]] = []
+        self.on_halt: list[Callable[[Halt], None]] = []
         self.frozen: set[str] = set()
         self.by_hand_since: dict[str, int] = {}  # symbols (`*`: all) whose prices do not only come from the feed
         self._day_ends: dict[str, int] = {}
         self._closes: dict[str, Decimal] = {}
+        self._told: dict[str, int] = {}  # the minute of each symbol's last bar that was told
 
     def feed(self, event: Quote | Trade) -> None:
         """What the feed brings; a frozen symbol (`*`: every one) keeps its price."""
@@ -50,6 +54,16 @@ class Prices:
         self._add_to_bars(trade)
         for listener in self.on_trade:
             listener(trade)
+
+    def halt(self, halt: Halt) -> None:
+        for listener in self.on_halt:
+            listener(halt)
+
+    def end_minutes(self, ns: int) -> None:
+        """Tell the bars of the minutes that have ended by an instant; what trades later updates them."""
+        for bar in self.minute_bars.values():
+            if bar.ns + MINUTE <= ns:
+                self._tell(bar)
 
     def set_close(self, symbol: str, price: Decimal) -> None:
         """Tell yesterday's last price."""
@@ -89,15 +103,17 @@ class Prices:
                 self._closes[symbol] = current
 
     def _add_to_bars(self, trade: Trade) -> None:
-        symbol, minute = trade.symbol, trade.ns - trade.ns % _MINUTE
+        symbol, minute = trade.symbol, trade.ns - trade.ns % MINUTE
         bar = self.minute_bars.get(symbol)
         if bar is None or bar.ns != minute:
             if bar is not None:
-                for listener in self.on_bar:
-                    listener(bar)
+                self._tell(bar)
             self.minute_bars[symbol] = Bar.of(trade, minute)
         else:
             bar.add(trade)
+            if self._told.get(symbol) == minute:
+                for listener in self.on_updated_bar:
+                    listener(replace(bar))
         if trade.ns >= self._day_ends.get(symbol, 0):
             self._day_ends[symbol] = midnight_after(trade.ns)
             if (yesterday := self.day_bars.get(symbol)) is not None:
@@ -105,3 +121,10 @@ class Prices:
             self.day_bars[symbol] = Bar.of(trade, midnight_after(trade.ns - 24 * 3600 * SECOND))
         else:
             self.day_bars[symbol].add(trade)
+
+    def _tell(self, bar: Bar) -> None:
+        """Tell a minute's bar, once."""
+        if self._told.get(bar.symbol) != bar.ns:
+            self._told[bar.symbol] = bar.ns
+            for listener in self.on_bar:
+                listener(replace(bar))

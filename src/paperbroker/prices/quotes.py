@@ -36,6 +36,15 @@ class Trade:
     buyer: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Trading in a stock was halted, or resumed."""
+
+    symbol: str
+    ns: int
+    resumed: bool
+
+
 @dataclass(slots=True)
 class Bar:
     """What traded from `ns` on, for a minute or a day; `value` is price times size, summed."""

@@ -1,0 +1,158 @@
+"""What clients rely on without saying so: keys in other places, headers, a market that is there from the start."""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.integration.paperbroker.test_price_streams import authenticated
+
+STOCK_FIELDS = {"T", "S", "sc", "sm", "rc", "rm", "t", "z"}
+
+
+def basic(user: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:secret".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (basic("mock-basic"), 200),
+        ("Bearer mock-oauth", 200),
+        ("bearer mock-oauth", 200),
+        (basic("PKREALKEY"), 401),
+        ("Bearer PKREALTOKEN", 401),
+        ("Basic %%%", 401),
+        ("Basic " + base64.b64encode(b"\xff\xfe").decode(), 401),
+        ("Digest mock", 401),
+        ("mock", 401),
+        ("", 401),
+    ],
+)
+async def test_a_key_may_be_shown_as_authorization(broker: Any, given: str, status: int) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{broker.url}/v2/account", headers={"Authorization": given}) as answer,
+    ):
+        body = await answer.json()
+        assert (answer.status, body.get("message")) == (status, None if status == 200 else "unauthorized.")
+
+
+async def test_every_answer_has_a_request_id_of_its_own(broker: Any) -> None:
+    headers = {"APCA-API-KEY-ID": "mock-ids"}
+    seen = set()
+    async with aiohttp.ClientSession(broker.url, headers=headers) as session:
+        for method, path in (("GET", "/v2/clock"), ("GET", "/v2/orders/none"), ("POST", "/v2/orders")):
+            async with session.request(method, path) as answer:
+                seen.add(answer.headers["X-Request-ID"])
+        async with session.get("/v2/events/trades") as stream:
+            seen.add(stream.headers["X-Request-ID"])
+    assert len(seen) == 4
+
+
+async def test_who_asks_too_often_is_told_how_long_to_wait(start_broker: Callable[..., Any]) -> None:
+    broker = start_broker("--requests-per-minute", "1")
+    async with aiohttp.ClientSession(broker.url, headers={"APCA-API-KEY-ID": "mock"}) as session:
+        async with session.get("/v2/clock") as first:
+            assert (first.status, "Retry-After" in first.headers) == (200, False)
+        async with session.get("/v2/clock") as second:
+            assert second.status == 429
+            assert 1 <= int(second.headers["Retry-After"]) <= 61
+
+
+async def test_every_symbol_has_traded_before_the_start(start_broker: Callable[..., Any], client_of: Any) -> None:
+    broker = start_broker()
+    async with client_of(broker.url) as client:
+        stocks = [asset["symbol"] for asset in await client.get("/v2/assets")]
+        trades = (await client.get("/v2/stocks/trades/latest", symbols=",".join(stocks)))["trades"]
+        assert trades.keys() == set(stocks)
+        coins = [asset["symbol"] for asset in await client.get("/v2/assets", asset_class="crypto")]
+        assert (await client.get("/v1beta3/crypto/us/latest/trades", symbols=",".join(coins)))["trades"].keys() == set(
+            coins
+        )
+
+
+@pytest.mark.parametrize(("name", "value"), [("feed", "tea-leaves"), ("currency", "EUR")])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/stocks/AAPL/quotes/latest",
+        "/v2/stocks/AAPL/snapshot",
+        "/v2/stocks/AAPL/bars",
+        "/v2/stocks/quotes/latest?symbols=AAPL",
+        "/v2/stocks/trades?symbols=AAPL",
+    ],
+)
+async def test_feeds_and_currencies_that_there_are_not(
+    broker: Any, client_of: Any, path: str, name: str, value: str
+) -> None:
+    async with client_of(broker.url) as client:
+        status, body = await client.call("GET", f"{path}{'&' if '?' in path else '?'}{name}={value}")
+        assert status == 400
+        assert body["message"].startswith(f"invalid {name}: {value}")
+
+
+async def test_a_halt_and_its_end_are_told_as_trading_statuses(broker: Any) -> None:
+    async with aiohttp.ClientSession() as session:
+        stream = await authenticated(session, broker, "/v2/iex", f"mock-{uuid.uuid4()}")
+        await stream.send_json({"action": "subscribe", "statuses": ["IBM"]})
+        await stream.receive_json()
+        for method in ("PUT", "PUT", "DELETE", "DELETE"):  # the second of each changes nothing
+            async with session.request(method, f"{broker.url}/paper/v1/halts/IBM") as answer:
+                assert answer.status == 204
+        told: list[dict[str, Any]] = []
+        async with asyncio.timeout(10):
+            while len(told) < 2:
+                told += await stream.receive_json()
+    assert [(status["T"], status["S"], status["sc"]) for status in told] == [("s", "IBM", "H"), ("s", "IBM", "T")]
+    assert set(told[0]) == STOCK_FIELDS
+
+
+async def test_a_minute_ends_without_another_trade_and_a_late_one_updates_it(start_broker: Callable[..., Any]) -> None:
+    broker = start_broker("--prices", "pushed", "--now", "2026-11-23T15:00:30Z")
+    async with aiohttp.ClientSession() as session:
+        stream = await authenticated(session, broker, "/v2/iex", "mock")
+        await stream.send_json({"action": "subscribe", "bars": ["IBM"], "updatedBars": ["IBM"], "dailyBars": ["IBM"]})
+        await stream.receive_json()
+
+        async def ask(method: str, path: str, body: dict[str, Any]) -> None:
+            async with session.request(method, f"{broker.url}/paper/v1{path}", data=json.dumps(body)) as answer:
+                assert answer.status in {200, 204}, await answer.text()
+
+        await ask("PUT", "/prices/IBM", {"price": "300", "size": 7})
+        await ask("PUT", "/clock", {"time": "2026-11-23T15:01:05Z"})
+        async with asyncio.timeout(20):
+            bar, day = await stream.receive_json()
+        assert (bar["T"], bar["S"], bar["t"], bar["c"], bar["v"]) == ("b", "IBM", "2026-11-23T15:00:00Z", 300, 7)
+        assert (day["T"], day["v"]) == ("d", 7)
+        await ask("PUT", "/clock", {"time": "2026-11-23T15:00:58Z"})
+        await ask("PUT", "/prices/IBM", {"price": "301", "size": 3})
+        async with asyncio.timeout(20):
+            (updated,) = await stream.receive_json()
+        assert (updated["T"], updated["t"], updated["c"], updated["v"]) == ("u", "2026-11-23T15:00:00Z", 301, 10)
+
+
+async def test_assets_by_attribute_and_by_status(broker: Any, client_of: Any) -> None:
+    async with client_of(broker.url) as client:
+        found = await client.get("/v2/assets", attributes="fractional_eh_enabled,ptp_no_exception")
+        assert "AAPL" in {asset["symbol"] for asset in found}
+        assert all("fractional_eh_enabled" in asset["attributes"] for asset in found)
+        assert await client.get("/v2/assets", attributes="ptp_no_exception") == []
+        assert await client.get("/v2/assets", status="inactive") == []
+
+
+async def test_a_fill_is_busted_once(broker: Any, client_of: Any) -> None:
+    async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
+        _, order = await client.order("IBM", qty="3")
+        async with asyncio.timeout(10):
+            while (await client.get(f"/v2/orders/{order['id']}"))["status"] != "filled":
+                await asyncio.sleep(0.02)
+        fills = await client.get("/paper/v1/fills", order_id=str(order["id"]))
+        for fill, status in [(fills[0], 200), (fills[0], 422)]:
+            body = {"execution_id": fill["execution_id"]}
+            assert (await client.call("POST", "/paper/v1/busts", json=body))[0] == status
+        assert len(fills) > 1 or (await client.call("GET", "/v2/positions/IBM"))[0] == 404
