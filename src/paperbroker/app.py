@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import ASGIApp
 
 from paperbroker.api.activities import Activities
 from paperbroker.api.closing import Closing
@@ -19,7 +20,8 @@ from paperbroker.api.limits import Limits
 from paperbroker.api.markets import Markets
 from paperbroker.api.orders import Orders
 from paperbroker.api.portfolio import Portfolio
-from paperbroker.api.quotes import Quotes
+from paperbroker.api.quotes import COIN_PATHS, Quotes
+from paperbroker.api.recorder import Recorder
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.trading import Trading
 from paperbroker.api.watchlists import WatchlistPages
@@ -43,10 +45,12 @@ from paperbroker.timestamps import new_york_date
 from paperbroker.trade_events import TradeEvents
 from paperbroker.watchlists import Watchlists
 
+STOCK_STREAMS = ("iex", "sip", "delayed_sip", "boats", "overnight", "otc", "test")
+
 _log = structlog.get_logger()
 
 
-def build(settings: Settings, on_failure: Callable[[], None]) -> FrontDoor:
+def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
     """Open the store and the tape and put the parts together; `on_failure` is called when the broker cannot go on.
 
     Call it inside the event loop that will serve. Raises BadSettings, sqlite3.Error, OSError, TapeError.
@@ -107,7 +111,8 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> FrontDoor:
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
-    return FrontDoor(app)
+    door = FrontDoor(app)
+    return door if settings.record is None else Recorder(door, settings.record)
 
 
 def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tuple[Clock, Feed, History]:
@@ -179,7 +184,7 @@ def _streams(core: Core, gate: Gate, settings: Settings) -> list[BaseRoute]:
     trade_stream = TradeStream(core.ledger, core.faults)
     data = {
         path: DataStream(core.prices, core.faults, coins=coins, most_symbols=settings.stream_symbols)
-        for path, coins in (("/v2/iex", False), ("/v2/sip", False), ("/v2/test", False), ("/v1beta3/crypto/us", True))
+        for path, coins in (*((f"/v2/{feed}", False) for feed in STOCK_STREAMS), *((p, True) for p in COIN_PATHS))
     }
     return [
         WebSocketRoute("/stream", trade_stream.serve),

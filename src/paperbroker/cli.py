@@ -157,6 +157,9 @@ def run(
     prices: Annotated[
         str, typer.Option(envvar=_PREFIX + "PRICES", help="generated, or pushed by PUT /paper/v1/prices")
     ] = "generated",
+    record: Annotated[
+        Path | None, typer.Option(envvar=_PREFIX + "RECORD", help="write every answer into this file as a JSON line")
+    ] = None,
 ) -> None:
     """A paper broker that speaks Alpaca's protocol.
 
@@ -185,6 +188,7 @@ def run(
             stream_symbols=stream_symbols,
             fills="paper" if fills == "paper" else "displayed",
             prices="generated" if prices == "generated" else "pushed",
+            record=record,
         )
     except BadSettings as problem:
         raise typer.Exit(_explain(str(problem))) from None

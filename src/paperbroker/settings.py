@@ -35,6 +35,7 @@ class Settings:
     stream_symbols: int = 0
     fills: Fills = "paper"
     prices: PriceSource = "generated"
+    record: Path | None = None
 
     def __post_init__(self) -> None:
         if self.tape is None and (self.rebase or self.speed != 1.0):

@@ -32,13 +32,13 @@ class Activities:
     def _list(self, call: Call, types: list[str]) -> Reply:
         query = call.query
         where = Where("account_id = ?", call.account.id)
-        category = query.get("category")
+        category = one_of(query, "category", ("", *_CATEGORIES), "")
         if category and types:
             raise unprocessable("only one of activity_types and category is accepted")
         if types:
             where.among("type", [kind.upper() for kind in types])
         if category:
-            where.add(_CATEGORIES.get(category, "false"))
+            where.add(_CATEGORIES[category])
         if order_id := query.get("order_id"):
             where.add("order_id = ?", order_id.lower())
         self._add_times(call, where)

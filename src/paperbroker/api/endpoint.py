@@ -87,6 +87,7 @@ class Gate:
         if fault is None:
             answer = await self._execute(request, facts.key, handler, limits, body)
         else:
+            request.scope["paperbroker.fault"] = fault.kind
             answer = await self.mischief.suffer(
                 request, fault, lambda: self._execute(request, facts.key, handler, limits, body)
             )
@@ -175,7 +176,7 @@ def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
 
 
 async def _body(request: Request) -> object:
-    if request.method in {"GET", "DELETE"}:
+    if request.method in {"GET", "HEAD", "DELETE"}:
         return None
     content, more = b"", True
     while more:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paperbroker.api.endpoint import Call, Reply, Routes
-from paperbroker.api.parameters import instant, one_of, whole_number
-from paperbroker.api.quotes import asked_assets, check_feed, no_data
+from paperbroker.api.parameters import instant, one_of, whole_number, words
+from paperbroker.api.quotes import COIN_PATHS, asked_assets, check_feed, no_data
 from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
 from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock
@@ -26,6 +26,7 @@ from paperbroker.prices.timeframes import MINUTE, Timeframe, parse_timeframe
 from paperbroker.timestamps import at, new_york_date
 
 DEFAULT_LIMIT, MOST = 1000, 10_000
+ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
 PAGE_SECONDS = 0.5  # of searching; then a page ends
 What = Kind | Literal["bars"]
 _LATEST_NS = 60 * MINUTE
@@ -72,13 +73,13 @@ class HistoryPages:
         routes: Routes = [
             ("/v2/stocks/bars/latest", "GET", self._latest_bars(crypto=False)),
             ("/v2/stocks/{symbol}/bars/latest", "GET", self.latest_bar),
-            ("/v1beta3/crypto/us/latest/bars", "GET", self._latest_bars(crypto=True)),
+            *((f"{coins}/latest/bars", "GET", self._latest_bars(crypto=True)) for coins in COIN_PATHS),
         ]
         kinds: tuple[What, ...] = ("bars", "quotes", "trades")
         for what in kinds:
             routes.append((f"/v2/stocks/{what}", "GET", self._many(what, crypto=False)))
             routes.append((f"/v2/stocks/{{symbol}}/{what}", "GET", self._single(what)))
-            routes.append((f"/v1beta3/crypto/us/{what}", "GET", self._many(what, crypto=True)))
+            routes += [(f"{coins}/{what}", "GET", self._many(what, crypto=True)) for coins in COIN_PATHS]
         return routes
 
     def _many(self, what: What, *, crypto: bool) -> Callable[[Call], Awaitable[Reply]]:
@@ -198,6 +199,8 @@ def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
     if end is not None and end < start:
         raise Refusal(400, None, "end should not be before start")
     timeframe = _timeframe(call) if what == "bars" else None
+    if unknown := set(words(query, "adjustment")) - ADJUSTMENTS:  # nothing is ever split, so all look the same
+        raise Refusal(400, None, f"invalid adjustment: {min(unknown)[:64]}")
     token = _token(query.get("page_token", ""), symbols)
     end = now if end is None else min(end, now)
     return Question(what, symbols, start, end, limit, descending, timeframe, token, now)

@@ -4,12 +4,13 @@ import uuid
 
 from paperbroker.accounts import Account
 from paperbroker.api.endpoint import Call, Reply
-from paperbroker.api.parameters import flag, instant, one_of, whole_number, words
+from paperbroker.api.parameters import ASSET_CLASSES, flag, instant, one_of, some_of, whole_number, words
 from paperbroker.api.where import Where
 from paperbroker.assets import Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, already_in, invalid, not_found, unprocessable
 from paperbroker.order_json import with_legs
+from paperbroker.orders import Side
 from paperbroker.replacing import Replacing, read_changes
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Status
@@ -46,11 +47,11 @@ class Orders:
         status = one_of(call.query, "status", ("open", "closed", "all"), "open")
         if status != "all":
             where.add("is_open = ?", int(status == "open"))
-        if side := call.query.get("side"):
-            where.add("side = ?", side.lower())
+        if call.query.get("side"):
+            where.add("side = ?", one_of(call.query, "side", tuple(Side), ""))
         if symbols := words(call.query, "symbols"):
             where.among("symbol", [asset.symbol for asset in map(self._assets.find, symbols) if asset])
-        if (classes := words(call.query, "asset_class")) and "all" not in classes:
+        if (classes := some_of(call.query, "asset_class", ASSET_CLASSES)) and "all" not in classes:
             where.among("asset_class", classes)
         self._add_bounds(call, where)
         direction = one_of(call.query, "direction", ("asc", "desc"), "desc")

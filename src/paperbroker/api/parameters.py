@@ -9,6 +9,11 @@ from paperbroker.errors import Refusal, invalid, unprocessable
 from paperbroker.timestamps import parse
 
 _LARGEST_PAGE = 1_000_000
+# all that Alpaca knows; there are orders and assets of us_equity and crypto
+ASSET_CLASSES = (
+    "us_equity", "us_option", "crypto", "crypto_perp", "treasury", "corporate", "global_equity", "us_index",
+    "us_equity_chain", "ipo", "all",
+)  # fmt: skip
 
 
 def whole_number(query: QueryParams, name: str, default: int, most: int, least: int = 1) -> int:
@@ -54,6 +59,14 @@ def one_of(query: QueryParams, name: str, choices: tuple[str, ...], default: str
     if value not in choices:
         raise _not_a_choice(name, choices)
     return value
+
+
+def some_of(query: QueryParams, name: str, choices: tuple[str, ...]) -> list[str]:
+    """A comma-separated list of some of the choices; empty when absent."""
+    given = [word.lower() for word in words(query, name)]
+    if not set(given) <= set(choices):
+        raise _not_a_choice(name, choices)
+    return given
 
 
 def _not_a_choice(name: str, choices: tuple[str, ...]) -> Refusal:

@@ -12,6 +12,8 @@ from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
 
 Known = TypeVar("Known", Quote, Trade)
+# Alpaca has markets for coins in several places; this one shows the same market in all of them.
+COIN_PATHS = tuple(f"/v1beta3/crypto/{location}" for location in ("us", "us-1", "us-2", "eu-1", "bs-1"))
 FEEDS = frozenset({"iex", "sip", "delayed_sip", "otc", "boats", "overnight"})
 
 
@@ -26,19 +28,23 @@ class Quotes:
         self._prices = prices
 
     def routes(self) -> Routes:
-        stocks, coins = "/v2/stocks", "/v1beta3/crypto/us"
-        return [
+        stocks = "/v2/stocks"
+        routes: Routes = [
             (f"{stocks}/quotes/latest", "GET", self.stock_quotes),
             (f"{stocks}/trades/latest", "GET", self.stock_trades),
             (f"{stocks}/snapshots", "GET", self.stock_snapshots),
             (f"{stocks}/{{symbol}}/quotes/latest", "GET", self.stock_quote),
             (f"{stocks}/{{symbol}}/trades/latest", "GET", self.stock_trade),
             (f"{stocks}/{{symbol}}/snapshot", "GET", self.stock_snapshot),
-            (f"{coins}/latest/quotes", "GET", self.coin_quotes),
-            (f"{coins}/latest/trades", "GET", self.coin_trades),
-            (f"{coins}/latest/orderbooks", "GET", self.coin_books),
-            (f"{coins}/snapshots", "GET", self.coin_snapshots),
         ]
+        for coins in COIN_PATHS:
+            routes += [
+                (f"{coins}/latest/quotes", "GET", self.coin_quotes),
+                (f"{coins}/latest/trades", "GET", self.coin_trades),
+                (f"{coins}/latest/orderbooks", "GET", self.coin_books),
+                (f"{coins}/snapshots", "GET", self.coin_snapshots),
+            ]
+        return routes
 
     def stock_quotes(self, call: Call) -> Reply:
         return Reply({"quotes": self._latest(call, self._prices.quotes, quote_fields, crypto=False)})

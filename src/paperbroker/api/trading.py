@@ -1,16 +1,16 @@
 """Account, configurations, clock, calendar, assets and positions."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import msgspec
 
 from paperbroker import calendar
 from paperbroker.account_json import account_json, position_json
 from paperbroker.api.endpoint import Call, Reply
-from paperbroker.api.parameters import instant, words
+from paperbroker.api.parameters import ASSET_CLASSES, instant, one_of, words
 from paperbroker.assets import Asset, Assets
 from paperbroker.clock import Clock, Hours, market_at
-from paperbroker.errors import invalid, malformed, not_found, unprocessable
+from paperbroker.errors import Refusal, invalid, malformed, not_found, unprocessable
 from paperbroker.positions import Position
 from paperbroker.prices.market import Prices
 from paperbroker.store import Store
@@ -29,6 +29,7 @@ _CHOICES = {
     "dtbp_check": ("entry", "exit", "both"),
     "pdt_check": ("entry", "exit", "both"),
 }
+_LONGEST_SETTLEMENT = timedelta(days=14)
 _OPTIONS, _OPTION_LEVELS = "max_options_trading_level", (0, 1, 2, 3)
 
 
@@ -80,17 +81,30 @@ class Trading:
         return Reply(body)
 
     def calendar(self, call: Call) -> Reply:
-        """The exchange's sessions, whatever hours the broker keeps; the default range is all that it knows."""
-        start = _day(call, "start", date(calendar.FIRST_YEAR, 1, 1))
-        end = _day(call, "end", date(calendar.LAST_YEAR - 1, 12, 31))
-        days = calendar.sessions(start, min(end, date(calendar.LAST_YEAR, 12, 1)))
-        return Reply([_calendar_day(session) for session in days])
+        """The exchange's sessions, whatever hours the broker keeps; the default range is all that it knows.
+
+        With `date_type=SETTLEMENT` the range is of the days on which they are settled. Raises 400.
+        """
+        try:
+            start = _day(call, "start", date(calendar.FIRST_YEAR, 1, 1))
+            end = _day(call, "end", date(calendar.LAST_YEAR - 1, 12, 31))
+            settled = one_of(call.query, "date_type", ("trading", "settlement"), "trading") == "settlement"
+        except Refusal as refusal:
+            raise malformed(refusal.message) from None
+        first = start - _LONGEST_SETTLEMENT if settled and start.year > calendar.FIRST_YEAR else start
+        days = [_calendar_day(day) for day in calendar.sessions(first, min(end, date(calendar.LAST_YEAR, 12, 1)))]
+        if settled:
+            days = [day for day in days if start.isoformat() <= day["settlement_date"] <= end.isoformat()]
+        return Reply(days)
 
     def assets(self, call: Call) -> Reply:
         """`asset_class` defaults to us_equity (OpenAPI); with `attributes`, those that have any; symbols are sorted."""
-        asset_class = call.query.get("asset_class") or "us_equity"
-        status, exchange = call.query.get("status") or "active", call.query.get("exchange")
-        chosen = (a for a in self._assets if a.asset_class == asset_class and exchange in {None, "", a.exchange})
+        asset_class = one_of(call.query, "asset_class", ASSET_CLASSES, "us_equity")
+        status = one_of(call.query, "status", ("active", "inactive", "all"), "active")
+        exchange = call.query.get("exchange")
+        chosen = (
+            a for a in self._assets if asset_class in {"all", a.asset_class} and exchange in {None, "", a.exchange}
+        )
         listed = [asset.json() for asset in chosen if status in {"active", "all"}]
         if attributes := set(words(call.query, "attributes")):
             listed = [asset for asset in listed if attributes & set(asset["attributes"])]

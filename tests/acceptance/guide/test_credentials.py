@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.acceptance.guide.shell import paste
-from tests.stack import Stack, ask, eventually, free_port
+from tests.stack import RECORD, Stack, ask, eventually, free_port
 
 ENGINE_STATUS = "curl http://localhost:8000/api/health/detailed | jq '.execution_engine_status'"
 
@@ -23,7 +23,7 @@ ENGINE_STATUS = "curl http://localhost:8000/api/health/detailed | jq '.execution
 def broker(data: Path, port: int) -> Iterator[str]:
     """`paperbroker` alone; its address."""
     command = [sys.executable, "-m", "paperbroker.cli", "--port", str(port), "--data", str(data)]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PAPERBROKER_")}
+    clean = {key: value for key, value in os.environ.items() if key == RECORD or not key.startswith("PAPERBROKER_")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=clean) as process:
         try:
             assert process.stdout is not None

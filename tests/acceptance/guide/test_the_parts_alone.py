@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.stack import Stack, ask, eventually, free_port
+from tests.stack import RECORD, Stack, ask, eventually, free_port
 
 PROGRAMS = {"oms": "oms.cli", "paperbroker": "paperbroker.cli"}
 
@@ -24,7 +24,7 @@ def part(tmp_path: Path, environment: dict[str, str], *command: str) -> Iterator
     clean = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_"))
+        if not key.startswith(("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_")) or key == RECORD
     }
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -63,25 +63,60 @@ MARKET_DATA = (
 )
 
 # Refusals that the file does not document (it leaves most out), each as Alpaca's documentation or its users report it.
+_EVERYWHERE = (401, 429)  # keys that are none, and too many requests
+_UNDOCUMENTED: dict[int, tuple[str, ...]] = {
+    400: (  # a body that is no JSON object
+        "patchAccountConfig",
+        "postOrder",
+        "patchOrderByOrderId",
+        "postWatchlist",
+        "updateWatchlistById",
+        "addAssetToWatchlist",
+        "updateWatchlistByName",
+        "addAssetToWatchlistByName",
+    ),
+    403: ("deleteOpenPosition", "patchOrderByOrderId"),  # open orders hold the position; nothing to pay with
+    404: (  # no such order, position, watchlist; no price of a symbol; coins are not traded in such a place
+        "getOrderByOrderID",
+        "getOrderByClientOrderId",
+        "deleteOrderByOrderID",
+        "patchOrderByOrderId",
+        "getOpenPosition",
+        "deleteOpenPosition",
+        "getWatchlistById",
+        "updateWatchlistById",
+        "addAssetToWatchlist",
+        "removeAssetFromWatchlist",
+        "getWatchlistByName",
+        "updateWatchlistByName",
+        "addAssetToWatchlistByName",
+        "deleteWatchlistByName",
+        "StockLatestBarSingle",
+        "StockLatestQuoteSingle",
+        "StockLatestTradeSingle",
+        "StockSnapshotSingle",
+        *(operation for operation in MARKET_DATA if operation.startswith("Crypto")),
+    ),
+    413: ("postOrder",),
+    422: (  # parameters and fields that make no sense
+        "getOrderByOrderID",
+        "getOrderByClientOrderId",
+        "getAllOrders",
+        "patchOrderByOrderId",
+        "deleteOpenPosition",
+        "get-v2-assets",
+        "getAccountActivities",
+        "getAccountActivitiesByActivityType",
+        "getAccountPortfolioHistory",
+        "patchAccountConfig",
+        "postWatchlist",
+        "updateWatchlistById",
+        "addAssetToWatchlist",
+        "updateWatchlistByName",
+        "addAssetToWatchlistByName",
+    ),
+}
 UNDOCUMENTED = frozenset(
-    {
-        ("getOrderByOrderID", 404),
-        ("getOrderByOrderID", 422),
-        ("getOrderByClientOrderId", 404),
-        ("deleteOrderByOrderID", 404),
-        ("patchOrderByOrderId", 422),
-        ("postOrder", 400),
-        ("getOpenPosition", 404),
-        ("deleteOpenPosition", 403),
-        ("deleteOpenPosition", 404),
-        ("deleteOpenPosition", 422),
-        ("getAccountPortfolioHistory", 422),
-        ("getAccountActivities", 422),
-        ("patchAccountConfig", 422),
-        ("postWatchlist", 422),
-        ("getWatchlistById", 404),
-        ("getWatchlistByName", 404),
-        ("getAccount", 401),
-        ("StockLatestBarSingle", 404),
-    }
+    {(operation, status) for status, operations in _UNDOCUMENTED.items() for operation in operations}
+    | {(operation, status) for status in _EVERYWHERE for operation in (*TRADING, *MARKET_DATA)}
 )

@@ -12,56 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-from openapi_core import OpenAPI
-from openapi_core.templating.responses.exceptions import ResponseNotFound
-from specs import load
+from contract import Answer, Contracts
 
 URL = sys.argv[1]
 HEADERS = {"APCA-API-KEY-ID": f"mock-{time.time_ns()}", "APCA-API-SECRET-KEY": "any"}
-
-
-class Request:
-    """An httpx request as openapi-core wants to see it."""
-
-    def __init__(self, request: httpx.Request) -> None:
-        self.host_url = URL
-        self.path = request.url.path
-        self.method = request.method.lower()
-        self.content_type = request.headers.get("content-type", "")
-        self.body = request.content or None
-        self.parameters = None
-
-
-class Response:
-    """An httpx response as openapi-core wants to see it."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status_code = response.status_code
-        self.content_type = response.headers.get("content-type", "").partition(";")[0]
-        self.headers = response.headers
-        self.data = response.content
-
-
-class Contract:
-    """One of Alpaca's files, with its servers replaced by the broker."""
-
-    def __init__(self, name: str) -> None:
-        document = load(name)
-        document["servers"] = [{"url": URL}]
-        self._openapi = OpenAPI.from_dict(document)
-
-    def judge(self, response: httpx.Response) -> tuple[str, str | None]:
-        """The operation's id, and what is wrong with the answer."""
-        request = Request(response.request)
-        found = self._openapi.response_validator_cls(self._openapi.spec)._find_path(request)
-        operation = str((found.operation / "operationId").read_str())
-        try:
-            self._openapi.validate_response(request, Response(response))
-        except ResponseNotFound:
-            return operation, "undocumented"
-        except Exception as error:  # noqa: BLE001  (whatever openapi-core finds is the finding)
-            return operation, f"{error!r} {error.__cause__!r}"[:2000]
-        return operation, None
 
 
 class Walk:
@@ -69,7 +23,7 @@ class Walk:
 
     def __init__(self) -> None:
         self._http = httpx.Client(base_url=URL, headers=HEADERS, timeout=20)
-        self._contracts = {name: Contract(name) for name in ("trading-api", "market-data-api")}
+        self._contracts = Contracts()
 
     def call(self, method: str, path: str, body: object = None, **parameters: str) -> Any:
         response = self._http.request(method, path, json=body, params=parameters)
@@ -77,9 +31,9 @@ class Walk:
         return response.json() if response.content else None
 
     def report(self, response: httpx.Response) -> None:
-        path = response.request.url.path
-        data = path.startswith(("/v2/stocks", "/v1beta3"))
-        operation, wrong = self._contracts["market-data-api" if data else "trading-api"].judge(response)
+        path, content_type = response.request.url.path, response.headers.get("content-type", "")
+        answer = Answer(response.request.method, path, response.status_code, content_type, response.content)
+        operation, wrong = self._contracts.judge(answer)
         line = {
             "operation": operation,
             "method": response.request.method,
@@ -117,6 +71,8 @@ class Walk:
         self.call("GET", "/v3/clock", markets="NYSE,OPRA,OTC", time="2026-11-27T12:00:00Z")
         self.call("GET", "/v3/clock", markets="MOON")
         self.call("GET", "/v2/calendar", start="2026-11-01", end="2026-12-31")
+        self.call("GET", "/v2/calendar", start="2026-11-01", end="2026-11-30", date_type="SETTLEMENT")
+        self.call("GET", "/v2/calendar", start="soon")
         self.call("GET", "/v3/calendar/NASDAQ")
         self.call("GET", "/v3/calendar/NYSE", start="2026-11-01", end="2026-12-31", timezone="UTC")
         self.call("GET", "/v3/calendar/NYSE", start="soon")
@@ -144,6 +100,7 @@ class Walk:
         self.call("GET", f"/v2/orders/{bought['id']}")
         self.call("GET", "/v2/orders/00000000-0000-4000-8000-000000000000")
         self.call("GET", "/v2/orders/no-uuid")
+        self.call("GET", "/v2/orders", side="both")
         self.call("GET", "/v2/orders:by_client_order_id", client_order_id="walk-1")
         self.call("GET", "/v2/orders:by_client_order_id", client_order_id="unknown")
         self.call("DELETE", f"/v2/orders/{replaced.get('id', resting['id'])}")
@@ -208,6 +165,8 @@ class Walk:
         self.call("GET", "/v2/stocks/snapshots", symbols="AAPL,KO")
         self.call("GET", "/v2/stocks/AAPL/snapshot")
         self.call("GET", "/v1beta3/crypto/us/snapshots", symbols="BTC/USD")
+        self.call("GET", "/v1beta3/crypto/eu-1/snapshots", symbols="BTC/USD")
+        self.call("GET", "/v1beta3/crypto/moon/snapshots", symbols="BTC/USD")
 
     def steps(self) -> Iterator[None]:
         for step in (self.account, self.trading, self.positions, self.watchlists, self.data):

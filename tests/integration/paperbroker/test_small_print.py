@@ -156,3 +156,40 @@ async def test_a_fill_is_busted_once(broker: Any, client_of: Any) -> None:
             body = {"execution_id": fill["execution_id"]}
             assert (await client.call("POST", "/paper/v1/busts", json=body))[0] == status
         assert len(fills) > 1 or (await client.call("GET", "/v2/positions/IBM"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/orders?side=both", 422),
+        ("/v2/orders?side=BUY&asset_class=us_equity,crypto&status=All", 200),
+        ("/v2/orders?asset_class=cheese", 422),
+        ("/v2/assets?status=sleeping", 422),
+        ("/v2/assets?asset_class=cheese", 422),
+        ("/v2/account/activities?category=cheese", 422),
+        ("/v2/calendar?start=soon", 400),
+        ("/v2/calendar?date_type=cheese", 400),
+        ("/v2/stocks/bars?symbols=AAPL&timeframe=1Day&adjustment=cheese", 400),
+        ("/v2/stocks/bars?symbols=AAPL&timeframe=1Day&adjustment=split,dividend", 200),
+        ("/v1beta3/crypto/eu-1/latest/quotes?symbols=BTC/USD", 200),
+        ("/v1beta3/crypto/moon/latest/quotes?symbols=BTC/USD", 404),
+    ],
+)
+async def test_words_that_there_are_and_are_not(broker: Any, client_of: Any, path: str, status: int) -> None:
+    async with client_of(broker.url) as client:
+        answered, body = await client.call("GET", path)
+        assert answered == status
+        assert status == 200 or isinstance(body["message"], str)
+
+
+async def test_the_calendar_by_the_day_of_settlement(broker: Any, client_of: Any) -> None:
+    async with client_of(broker.url) as client:
+        days = await client.get("/v2/calendar", start="2026-11-27", end="2026-11-27", date_type="SETTLEMENT")
+        assert [day["date"] for day in days] == ["2026-11-25"]  # the 26th is Thanksgiving
+
+
+@pytest.mark.parametrize("path", ["/v2/clock", "/v2/account", "/v2/assets/AAPL", "/v2/stocks/AAPL/quotes/latest"])
+async def test_head_answers_as_get_does(broker: Any, path: str) -> None:
+    headers = {"APCA-API-KEY-ID": "mock"}
+    async with aiohttp.ClientSession() as session, session.head(broker.url + path, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
