@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test faults compose-test chaos docs docs-serve lock fmt clean
+.PHONY: help setup up check test simulate faults compose-test chaos docs docs-serve lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ test: check ## every test, on real servers that the tests start themselves
 
 faults: setup ## the fault matrix: kills, cuts and lost answers on real processes; ROWS="5 16" for some of them
 	@$(PY) -m tests.faults $(ROWS)
+
+SEEDS ?= 300
+FIRST ?= 0
+PROCESSES ?= $(shell nproc)
+simulate: setup ## the deterministic simulation: SEEDS=20000 FIRST=0 PROCESSES=2; its last line is the figure
+	@$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
 
 compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
 	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800

@@ -189,6 +189,9 @@ class Engine:
         except BrokerUnauthorized:
             raise
         except BrokerError as error:
+            stored, _ = await self._outside.store.symbols()
+            if not stored:
+                raise  # at the first contact: without a list every signal would be refused as unknown
             log.warning("asset_list_kept", reason=str(error))
 
     async def _release(self, account_id: UUID, epoch: int) -> None:

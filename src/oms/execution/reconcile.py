@@ -117,29 +117,35 @@ class Reconciler:
     async def _adopt(self) -> None:
         """Take in what the account holds: positions as adjustments, orders as external.
 
-        Executions may come in while this is read. The positions are taken between two equal lists of executions: what
-        those lists name is in the positions and is marked as the orders' baseline, whatever comes later is not.
+        Executions may come in while this is read. The positions are taken between two equal looks at orders and
+        executions: what those name is in the positions and is marked as the orders' baseline, whatever comes later is
+        not. Orders are asked as well as executions, whose list can lag behind.
         """
         at = self._time.now()
-        before = await self._broker.fills_since(at - 2 * OVERLAP)
+        before = await self._traded(at - 2 * OVERLAP)
         for _ in range(ADOPTION_TRIES):
-            orders = await self._broker.open_orders()
             positions = await self._broker.positions()
-            after = await self._broker.fills_since(at - 2 * OVERLAP)
-            if after == before:
+            orders, fills = after = await self._traded(at - 2 * OVERLAP)
+            if _filled(*after) == _filled(*before):
                 break
             before = after
         else:
             raise BrokerError("the account trades too much elsewhere to be taken in; trying again")
         changes = Changes(watermark=at)
-        for seen, baseline in await self._foreign_orders(orders, after):
+        for seen, baseline in await self._foreign_orders(orders, fills):
             if self._book.find(seen) is None:
                 changes.merge(self._book.adopt(seen, baseline=baseline))
         for held in _by_symbol(positions):
             changes.merge(self._book.adopt_position(held, at))
-        log.info("account_adopted", positions=len(positions), open_orders=len(orders))
+        log.info("account_adopted", positions=len(positions), orders=len(changes.created))
         await self._journal.record(changes)
         self._watermark = self._adopted_at = at
+
+    async def _traded(self, since: datetime) -> tuple[Sequence[BrokerOrder], Sequence[BrokerFill]]:
+        """Orders that are open or were sent lately, and the executions since then."""
+        recent = {order.broker_order_id: order for order in await self._broker.orders_since(since)}
+        recent |= {order.broker_order_id: order for order in await self._broker.open_orders()}
+        return list(recent.values()), await self._broker.fills_since(since)
 
     async def _foreign_orders(
         self, orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]
@@ -148,7 +154,7 @@ class Reconciler:
         baselines: dict[str, Decimal] = {}
         for fill in fills:
             baselines[fill.broker_order_id] = max(fill.cum_qty, baselines.get(fill.broker_order_id, ZERO))
-        known = {order.broker_order_id: order for order in orders}
+        known = {order.broker_order_id: order for order in orders if order.filled_qty or not order.status.is_final}
         for broker_order_id in baselines:
             if broker_order_id not in known:
                 known[broker_order_id] = await self._broker.order(broker_order_id)
@@ -231,6 +237,11 @@ class Reconciler:
 def _when(fill: BrokerFill) -> tuple[datetime, str, Decimal]:
     """The order in which executions happened, so that positions need not be computed again for each."""
     return (fill.transacted_at, fill.broker_order_id, fill.cum_qty)
+
+
+def _filled(orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]) -> tuple[object, ...]:
+    """What tells whether anything was executed between two looks."""
+    return {order.broker_order_id: order.filled_qty for order in orders if order.filled_qty}, fills
 
 
 def _by_symbol(positions: Sequence[BrokerPosition]) -> list[BrokerPosition]:
