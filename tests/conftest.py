@@ -11,6 +11,6 @@ settings.load_profile("no deadline")
 
 # Whoever runs the tests may have an OMS beside them, as in compose's container `app`, where DATABASE_URL and the keys
 # are those of the running account. Nothing of it may reach a test, nor what a test starts.
-_AROUND = ("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_", "DATABASE_URL", "REDIS_URL", "QUESTDB_")
+_AROUND = ("ALERT_", "ALPACA_", "APCA_", "OMS_", "PAPERBROKER_", "DATABASE_URL", "REDIS_URL", "QUESTDB_")
 for _name in [name for name in os.environ if name.startswith(_AROUND) and name != "OMS_CACHE"]:
     del os.environ[_name]

@@ -102,7 +102,7 @@ class Stack:
         clean = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_")) or key == RECORD
+            if not key.startswith(("ALERT_", "ALPACA_", "APCA_", "OMS_", "PAPERBROKER_")) or key == RECORD
         }
         env = {**clean, "OMS_ENV_FILE": os.devnull, "PAPERBROKER_PORT": str(free_port()), **self.env}
         command = [sys.executable, "-m", "oms.cli", "up", "--data", str(self.data), "--port", str(self.port)]

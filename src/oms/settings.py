@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class Settings:
     api_token: str | None = field(default=None, repr=False)
     trust_network: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)  # they hold tokens
 
     @property
     def is_mock(self) -> bool:
@@ -83,23 +85,64 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     path = env_file or Path(real.get("OMS_ENV_FILE", ".env"))
     text = {key: value for key, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
     text.update(real)
+    _understand_apca(text)
     given = {name: value for name, value in flags.items() if value is not None}
     merged = {name: reader(text[key]) for name, (key, reader) in _READERS.items() if text.get(key, "").strip()}
     settings = Settings(**{**merged, **given})  # type: ignore[arg-type]
     if settings.alpaca_feed not in {"iex", "sip"}:
         raise ConfigurationError(f"ALPACA_FEED must be iex or sip, not {settings.alpaca_feed!r}.")
-    if not settings.is_mock and not settings.alpaca_allow_live and _is_live(settings.alpaca_base_url):
-        raise ConfigurationError(
-            f"ALPACA_BASE_URL {settings.alpaca_base_url} trades real money. If you mean it, set ALPACA_ALLOW_LIVE=yes; "
-            f"else leave ALPACA_BASE_URL out: the paper address {PAPER_URL} is the default."
-        )
+    if not settings.is_mock:
+        _check_addresses(settings)
     return settings
 
 
-def _is_live(url: str) -> bool:
+def _understand_apca(text: dict[str, str]) -> None:
+    """Fill what `ALPACA_*` leaves open from the names that Alpaca's own tools use.
+
+    The secret belongs to its key: APCA_API_SECRET_KEY is only taken with the key of APCA_API_KEY_ID.
+    """
+    for ours, theirs in _APCA.items():
+        if not text.get(ours, "").strip() and text.get(theirs, "").strip():
+            text[ours] = text[theirs]
+    key, secret = text.get("ALPACA_API_KEY", "").strip(), text.get("ALPACA_API_SECRET", "").strip()
+    if not secret and key and key == text.get("APCA_API_KEY_ID", "").strip():
+        text["ALPACA_API_SECRET"] = text.get("APCA_API_SECRET_KEY", "")
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raise ConfigurationError for an address that keys must not go to."""
+    base, data = settings.alpaca_base_url, settings.alpaca_data_url
+    for name, url in (("ALPACA_BASE_URL", base), ("ALPACA_DATA_URL", data)):
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigurationError(f"{name} must look like {PAPER_URL}, not {url!r}.")
+        if is_alpaca(url) and parts.scheme != "https":
+            raise ConfigurationError(f"{name} {url} would send the keys readable for all: write https://.")
+    if is_live(base) and not settings.alpaca_allow_live:
+        raise ConfigurationError(
+            f"ALPACA_BASE_URL {base} trades real money. If you mean it, set ALPACA_ALLOW_LIVE=yes; "
+            f"else leave ALPACA_BASE_URL (and APCA_API_BASE_URL) out: the paper address {PAPER_URL} is the default."
+        )
+    if is_alpaca(data) and not _host(data).startswith("data."):
+        raise ConfigurationError(
+            f"ALPACA_DATA_URL {data} is an address for orders, not for prices. Leave it (and APCA_API_DATA_URL) out: "
+            f"{DATA_URL} is the default, for paper and live accounts alike."
+        )
+
+
+def is_alpaca(url: str) -> bool:
+    """Whether the address is one of Alpaca's own."""
+    host = _host(url)
+    return host == "alpaca.markets" or host.endswith(".alpaca.markets")
+
+
+def is_live(url: str) -> bool:
     """Whether the address is Alpaca's for real money: any of theirs but the paper one."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    return (host == "alpaca.markets" or host.endswith(".alpaca.markets")) and not host.startswith("paper-api.")
+    return is_alpaca(url) and not _host(url).startswith("paper-api.")
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def _text(value: str) -> str:
@@ -108,6 +151,17 @@ def _text(value: str) -> str:
 
 def _url(value: str) -> str:
     return value.strip().rstrip("/")
+
+
+def _alpaca_url(value: str) -> str:
+    """An address of Alpaca's as people write it, without the version that every path begins with."""
+    return _url(value).removesuffix("/v2").rstrip("/")
+
+
+def _urls(value: str) -> tuple[str, ...]:
+    """Several, between commas or blanks; a comma within one stays, where no new address begins behind it."""
+    parts = (part.strip(", \t\r\n") for part in re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", value))
+    return tuple(part for part in parts if part)
 
 
 def _whole_number(name: str, lowest: int = 0, highest: int = 1_000_000) -> Callable[[str], object]:
@@ -142,14 +196,22 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "paperbroker_url": ("PAPERBROKER_URL", _url),
     "alpaca_api_key": ("ALPACA_API_KEY", _text),
     "alpaca_api_secret": ("ALPACA_API_SECRET", _text),
-    "alpaca_base_url": ("ALPACA_BASE_URL", _url),
-    "alpaca_data_url": ("ALPACA_DATA_URL", _url),
+    "alpaca_base_url": ("ALPACA_BASE_URL", _alpaca_url),
+    "alpaca_data_url": ("ALPACA_DATA_URL", _alpaca_url),
     "alpaca_allow_live": ("ALPACA_ALLOW_LIVE", _yes),
     "alpaca_feed": ("ALPACA_FEED", _text),
     "alpaca_requests_per_minute": ("ALPACA_REQUESTS_PER_MINUTE", _whole_number("ALPACA_REQUESTS_PER_MINUTE")),
     "api_token": ("OMS_API_TOKEN", _text),
     "trust_network": ("OMS_TRUST_NETWORK", _yes),
     "allowed_hosts": ("OMS_ALLOWED_HOSTS", _names),
+    "alert_urls": ("ALERT_URLS", _urls),
+}
+
+# The names of Alpaca's own tools, understood where ours says nothing. The secret is looked at apart.
+_APCA = {
+    "ALPACA_API_KEY": "APCA_API_KEY_ID",
+    "ALPACA_BASE_URL": "APCA_API_BASE_URL",
+    "ALPACA_DATA_URL": "APCA_API_DATA_URL",
 }
 
 

@@ -19,7 +19,12 @@ from oms.up.child import ChildSpec
 
 MOCK_KEY = "mock"
 _BROKER_PORT = 8100
-_SECRETS = ("ALPACA_API_KEY", "ALPACA_API_SECRET", "OMS_API_TOKEN", "DATABASE_URL", "REDIS_URL")
+_SECRETS = frozenset(
+    {
+        "ALPACA_API_KEY", "ALPACA_API_SECRET", "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "OMS_API_TOKEN",
+        "ALERT_URLS", "DATABASE_URL", "REDIS_URL",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

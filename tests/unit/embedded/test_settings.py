@@ -65,6 +65,77 @@ def test_real_money_is_refused_unless_it_is_meant(url: str) -> None:
     assert load_settings({**environ, "ALPACA_ALLOW_LIVE": "yes"}, Path("/nonexistent")).alpaca_allow_live
 
 
+APCA = {"APCA_API_KEY_ID": "PKAPCA", "APCA_API_SECRET_KEY": "apca-secret"}
+
+
+def test_the_names_of_alpacas_own_tools_are_understood_where_ours_say_nothing() -> None:
+    given = {**APCA, "APCA_API_BASE_URL": "http://127.0.0.1:1/v2/", "APCA_API_DATA_URL": "http://127.0.0.1:2"}
+    settings = load_settings(given, Path("/nonexistent"))
+    assert (settings.alpaca_api_key, settings.alpaca_api_secret) == ("PKAPCA", "apca-secret")
+    assert (settings.trading_url, settings.market_data_url) == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    ours = {
+        "ALPACA_API_KEY": "PKOURS", "ALPACA_API_SECRET": "ours", "ALPACA_BASE_URL": "http://127.0.0.1:3",
+        "ALPACA_DATA_URL": "http://127.0.0.1:4",
+    }  # fmt: skip
+    settings = load_settings({**given, **ours}, Path("/nonexistent"))
+    assert (settings.alpaca_api_key, settings.alpaca_api_secret) == ("PKOURS", "ours")
+    assert (settings.trading_url, settings.market_data_url) == ("http://127.0.0.1:3", "http://127.0.0.1:4")
+
+
+def test_our_names_win_wherever_they_are_written(tmp_path: Path) -> None:
+    """The rule is about names first: APCA_* of the environment do not beat ALPACA_* of `.env`."""
+    file = env_file(tmp_path, "ALPACA_API_KEY=PKFILE\nALPACA_API_SECRET=of-file\n")
+    settings = load_settings(APCA, file)
+    assert (settings.alpaca_api_key, settings.alpaca_api_secret) == ("PKFILE", "of-file")
+    assert load_settings({**APCA, "ALPACA_API_KEY": "mock"}, Path("/nonexistent")).is_mock
+
+
+def test_a_secret_goes_with_its_own_key_only() -> None:
+    settings = load_settings({**APCA, "ALPACA_API_KEY": "PKOURS"}, Path("/nonexistent"))
+    assert settings.alpaca_api_secret is None
+    assert not settings.is_configured
+    same = load_settings({**APCA, "ALPACA_API_KEY": "PKAPCA"}, Path("/nonexistent"))  # as `oms up` tells its children
+    assert same.alpaca_api_secret == "apca-secret"
+
+
+@pytest.mark.parametrize("url", ["https://paper-api.alpaca.markets/v2", "https://paper-api.alpaca.markets/v2/"])
+def test_the_version_behind_an_address_is_no_part_of_it(url: str) -> None:
+    assert load_settings({"ALPACA_BASE_URL": url}, Path("/nonexistent")).alpaca_base_url == PAPER_URL
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"APCA_API_BASE_URL": "https://api.alpaca.markets"}, "ALPACA_ALLOW_LIVE"),
+        ({"APCA_API_BASE_URL": "https://api.alpaca.markets/v2"}, "ALPACA_ALLOW_LIVE"),
+        ({"ALPACA_DATA_URL": "https://api.alpaca.markets"}, "for orders, not for prices"),
+        ({"APCA_API_DATA_URL": "https://paper-api.alpaca.markets"}, "for orders, not for prices"),
+        ({"ALPACA_BASE_URL": "http://paper-api.alpaca.markets"}, "https://"),
+        ({"ALPACA_BASE_URL": "paper-api.alpaca.markets"}, "must look like"),
+    ],
+)
+def test_keys_go_to_no_address_that_they_are_not_for(given: dict[str, str], says: str) -> None:
+    keys = {"ALPACA_API_KEY": "AK1", "ALPACA_API_SECRET": "s"}
+    with pytest.raises(ConfigurationError, match=says):
+        load_settings({**keys, **given}, Path("/nonexistent"))
+    assert load_settings({"ALPACA_API_KEY": "mock", **given}, Path("/nonexistent")).is_mock  # never goes there
+
+
+def test_keys_for_development_and_production_live_in_files_of_their_own(tmp_path: Path) -> None:
+    for name in ("dev", "prod"):
+        (tmp_path / name).write_text(f"ALPACA_API_KEY=PK{name}\nALPACA_API_SECRET=s\nOMS_DATA=data-{name}\n")
+    dev, prod = (load_settings({"OMS_ENV_FILE": str(tmp_path / name)}) for name in ("dev", "prod"))
+    assert (dev.alpaca_api_key, prod.alpaca_api_key) == ("PKdev", "PKprod")
+    assert (str(dev.data), str(prod.data)) == ("data-dev", "data-prod")
+
+
+def test_alert_urls_are_split_at_blanks_and_commas_but_not_within_one() -> None:
+    text = " json://a/x?to=1,2 , tgram://token/1\nmailto://me:pw@example.com?to=a@b.c,d@e.f,"
+    assert load_settings({"ALERT_URLS": text}, Path("/nonexistent")).alert_urls == (
+        "json://a/x?to=1,2", "tgram://token/1", "mailto://me:pw@example.com?to=a@b.c,d@e.f",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("OMS_PORT", "80 00"), ("OMS_PORT", "70000"), ("OMS_TRUST_NETWORK", "maybe")]
 )
@@ -75,4 +146,5 @@ def test_a_wrong_value_is_refused_by_name_or_value(key: str, value: str) -> None
 
 def test_the_secret_is_not_shown() -> None:
     environ = {"ALPACA_API_KEY": "PK1", "ALPACA_API_SECRET": "very-secret", "OMS_API_TOKEN": "also-secret"}
+    environ["ALERT_URLS"] = "json://secret/"
     assert "secret" not in repr(load_settings(environ, Path("/nonexistent"))).replace("alpaca_api_secret", "")
