@@ -21,6 +21,7 @@ broker      Alpaca: requests, update stream, market data, JSON to domain and bac
 portfolio   positions valued at the latest prices, every five seconds
 marketdata  what to follow, ticks to QuestDB, latest prices and how fresh they are
 storage     PostgreSQL: schema and migrations, the signals' store, the engine's store, queries for the API
+alerts      what a person must know: rejected orders, an engine or a stream that is down; told through Apprise
 api         HTTP: the signal route, orders, positions, portfolio, events, health; errors to problems in one place
 embedded    real PostgreSQL, Valkey and QuestDB from pip
 up          `oms up`: starts all parts, keeps them alive, stops them

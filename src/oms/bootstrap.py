@@ -15,6 +15,9 @@ from uuid import UUID
 import structlog
 import uvloop
 
+from oms.alerts.alerter import Alerter
+from oms.alerts.news import EVENTS
+from oms.alerts.receivers import receivers_of
 from oms.broker import connect
 from oms.domain.errors import ConfigurationError, StoreUnavailable
 from oms.execution.budget import RequestBudget
@@ -34,6 +37,7 @@ from oms.settings import Settings, key_hash
 from oms.signals.bus import RedisBus
 from oms.signals.intake import Intake
 from oms.signals.redis_intake import RedisIntake
+from oms.storage.alerts import PostgresAlerts
 from oms.storage.database import open_pool
 from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
@@ -141,6 +145,9 @@ async def _api(settings: Settings) -> None:
     pool = await open_pool(database_url, size=8, name="oms api", eager=False)
     bus, clock = RedisBus(redis_url), SystemClock()
     intake = Intake(PostgresSignalStore(pool), bus, clock, new_id, doubtful=(CommitUnanswered,))
+    receivers = receivers_of(settings.alert_urls)
+    # A pool of its own: whoever holds the desk keeps its connection.
+    alert_pool = await open_pool(database_url, size=1, name="oms alerts", eager=False)
     app = create_app(
         Dependencies(
             queries=Queries(pool),
@@ -153,14 +160,19 @@ async def _api(settings: Settings) -> None:
             token=settings.api_token,
             host=settings.host,
             allowed_hosts=settings.allowed_hosts,
+            receivers={receiver.id: receiver.name for receiver in receivers},
         )
     )
-    committing = _vital(intake.run(), stop)
+    helpers = [_vital(intake.run(), stop)]
+    if receivers and (key := _key_hash(settings)):
+        alerter = Alerter(PostgresAlerts(alert_pool, key, EVENTS), receivers, clock, _own(SystemRandom()))
+        helpers.append(asyncio.ensure_future(alerter.run()))
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
     finally:
-        await ended([committing])
+        await ended(helpers)
         await bus.close()
+        await alert_pool.close()
         await pool.close()
 
 

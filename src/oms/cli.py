@@ -29,6 +29,7 @@ Everyday:
   oms db shell            look into the database, or change limits:
                           oms db shell -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
   oms signals             follow the signals as they come in
+  oms alerts test         send a test message to each of ALERT_URLS
 
 The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
   oms serve               the API
@@ -42,6 +43,8 @@ Settings come from flags, the environment and the file .env, in this order. Each
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 db = typer.Typer(help="The database: a shell, and its schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
+alerts = typer.Typer(help="Alerts: see whether they arrive.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(alerts, name="alerts")
 
 Host = Annotated[str | None, typer.Option("--host", help="Address of the API. [env: OMS_HOST; default: 127.0.0.1]")]
 Port = Annotated[
@@ -144,6 +147,21 @@ def signals(data: Data = None) -> None:
         raise ConfigurationError(f"Redis does not answer: {error}") from error
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+@alerts.command("test")
+def test_alerts() -> None:
+    """Send a test message to each of ALERT_URLS, and say whether it arrived. Exit code 1 when one did not."""
+    from oms.alerts.trial import try_receivers  # noqa: PLC0415
+
+    urls = load_settings().alert_urls
+    if not urls:
+        raise ConfigurationError("ALERT_URLS is not set: nobody is told. See docs/alerts.md for what to write there.")
+    well = True
+    for name, error in asyncio.run(try_receivers(urls)):
+        typer.echo(f"{name}: {error or 'arrived'}")
+        well = well and not error
+    raise typer.Exit(0 if well else 1)
 
 
 def _address(settings: Settings, variable: str, field: Callable[[Settings], str | None]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from oms.api.parameters import StrictRoute
 from oms.api.probes import NOT_CONFIGURED, OK, Probes
 from oms.api.refreshed import Refreshed
 from oms.api.state import State
+from oms.domain.alerts import ReceiverState
 from oms.domain.errors import StoreUnavailable
 
 AGE_S_MAX = 1.0
@@ -37,6 +38,7 @@ class Stored:
     account_known: bool = False
     backlog: tuple[int, int] | None = None  # pending, outcome unknown
     detail: Mapping[str, msgspec.Raw] = field(default_factory=dict)
+    receivers: Sequence[ReceiverState] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Report:
     redis: str
     questdb: str
     stored: Stored
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def heartbeat_age_s(self) -> float | None:
@@ -67,7 +70,23 @@ class Report:
             "questdb": self.questdb,
             "engine": OK if self.stored.engine == "running" else self.stored.engine,
             **{name: line for name, line in told.items() if line is not None},
+            **({"alerts": self.alerts} if self.receivers else {}),
         }
+
+    @property
+    def receivers(self) -> dict[str, ReceiverState]:
+        """Those that alerts go to, by what people are told of them."""
+        return {self.names[one.receiver]: one for one in self.stored.receivers if one.receiver in self.names}
+
+    @property
+    def alerts(self) -> str:
+        """Whether all of them take what they are sent."""
+        failing = [
+            f"{name} has not taken {one.waiting} since {one.failing_since:%H:%M:%S} UTC: {one.last_error}"
+            for name, one in self.receivers.items()
+            if one.failing_since is not None
+        ]
+        return "; ".join(failing) or OK
 
     @property
     def status(self) -> str:
@@ -97,7 +116,7 @@ class Health:
 
     async def _look(self) -> Report:
         redis, questdb, stored = await asyncio.gather(self._probes.redis(), self._probes.questdb(), self._stored())
-        return Report(self._state.clock.now(), redis, questdb, stored)
+        return Report(self._state.clock.now(), redis, questdb, stored, self._state.receivers)
 
     async def _stored(self) -> Stored:
         state = self._state
@@ -106,6 +125,7 @@ class Health:
             async with asyncio.timeout(STORE_S_MAX):
                 key = await state.accounts.load()
                 backlog = None if key.account_id is None else await state.queries.backlog(key.account_id)
+                receivers = await state.queries.receivers(state.key_hash) if state.receivers and state.key_hash else ()
         except (StoreUnavailable, TimeoutError):
             return Stored("does not answer", "stopped" if configured else NOT_CONFIGURED)
         age_s = None if key.heartbeat_at is None else (state.clock.now() - key.heartbeat_at).total_seconds()
@@ -117,6 +137,7 @@ class Health:
             key.account_id is not None,
             backlog,
             msgspec.json.decode(key.detail, type=dict[str, msgspec.Raw]),
+            receivers,
         )
 
 
@@ -174,11 +195,27 @@ def _detailed(report: Report, state: State) -> dict[str, object]:
                 "waiting_for_commit": state.intake.waiting,
                 "engine": detail.get("backlog"),
             },
+            "alerts": {"status": report.alerts if report.names else NOT_CONFIGURED, "receivers": _receivers(report)},
             **own,
         },
         "other": {name: value for name, value in detail.items() if name not in {*OF_ENGINE, "questdb", "backlog"}},
         "time": report.at,
     }
+
+
+def _receivers(report: Report) -> list[dict[str, object]]:
+    return [
+        {
+            "receiver": name,
+            "delivered": one.delivered,
+            "waiting": one.waiting,
+            "failures": one.failures,
+            "last_error": one.last_error,
+            "failing_since": one.failing_since,
+            "delivered_at": one.delivered_at,
+        }
+        for name, one in report.receivers.items()
+    ]
 
 
 def _told(name: str, component: msgspec.Raw) -> str | None:

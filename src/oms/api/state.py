@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from oms.api.accounts import Accounts
 from oms.api.refreshed import Refreshed
@@ -20,6 +21,7 @@ class Dependencies:
     """What the API needs. `intake.run()` runs beside it. `key_hash` is None where no complete key is configured.
 
     `redis_url` and `questdb_url` (HTTP) are only probed, for health. `host` is the address that is listened on.
+    `receivers` are those of alerts: their ids in the record, and what people are told of them.
     """
 
     queries: Queries
@@ -32,6 +34,7 @@ class Dependencies:
     token: str | None = None
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
+    receivers: Mapping[str, str] = field(default_factory=dict)
 
 
 class State:
@@ -42,6 +45,8 @@ class State:
         self.intake = given.intake
         self.clock = given.clock
         self.ids = given.ids
+        self.key_hash = given.key_hash
+        self.receivers = given.receivers
         self.accounts = Accounts(given.queries, given.key_hash, given.clock.monotonic)
         self.symbols: Refreshed[Symbols] = Refreshed(given.queries.symbols, SYMBOLS_AGE_S_MAX, given.clock.monotonic)
         self.tail = Tail(given.queries)

@@ -35,7 +35,7 @@ _AWAY = (
 
 async def open_pool(database_url: str, *, size: int, name: str, eager: bool = True) -> Pool:
     """Connect (when `eager`, else at the first use). Raises StoreUnavailable. `name` shows in pg_stat_activity."""
-    async with _unavailable():
+    async with unavailable():
         pool = await asyncpg.create_pool(
             database_url,
             min_size=0,  # a floor of connections is kept up with a traceback in the log each time the server is away
@@ -53,7 +53,7 @@ async def open_pool(database_url: str, *, size: int, name: str, eager: bool = Tr
 @asynccontextmanager
 async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of the pool; its loss raises StoreUnavailable."""
-    async with _unavailable(), pool.acquire(timeout=5) as acquired:
+    async with unavailable(), pool.acquire(timeout=5) as acquired:
         yield acquired
 
 
@@ -65,7 +65,8 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def _unavailable() -> AsyncIterator[None]:
+async def unavailable() -> AsyncIterator[None]:
+    """What means that PostgreSQL is away is raised as StoreUnavailable."""
     try:
         yield
     except _AWAY as error:

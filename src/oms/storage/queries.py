@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from oms.domain.alerts import ReceiverState
 from oms.domain.instruments import Symbols
 from oms.storage.database import Pool, connection, to_json
 from oms.storage.rows import instrument_of
@@ -73,6 +74,12 @@ select id from waiting union all select id from added
 _SIGNAL_ERRORS = """
 select id, source, code, reason, payload, at from signal_errors
 where (account_id = $1 or account_id is null) and ($2::bigint is null or id < $2) order by id desc limit $3
+"""
+
+_RECEIVERS = """
+select r.receiver, r.delivered, r.failures, r.last_error, r.delivered_at, r.failing_since,
+    (select coalesce(sum(a.count), 0) from alerts a where a.key_hash = r.key_hash and a.id > r.last_id) as waiting
+from alert_receivers r where r.key_hash = $1 and r.active
 """
 
 
@@ -206,6 +213,11 @@ class Queries:
         async with connection(self._pool) as db:
             row = await db.fetchrow(_BACKLOG, account_id)
         return (0, 0) if row is None else (row["pending"], row["outcome_unknown"])
+
+    async def receivers(self, key_hash: str) -> Sequence[ReceiverState]:
+        """How telling each receiver of alerts goes."""
+        async with connection(self._pool) as db:
+            return [ReceiverState(**dict(row)) for row in await db.fetch(_RECEIVERS, key_hash)]
 
     async def signal_errors(self, account_id: UUID, before: int | None, limit: int) -> Sequence[Row]:
         """Malformed signals with the reason, newest first."""

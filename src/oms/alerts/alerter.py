@@ -1,0 +1,80 @@
+"""The task that alerts. It runs in each API process; the one that holds the desk works, the others wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+import structlog
+
+from oms.alerts.collector import LOOK_EVERY_S, Collector
+from oms.alerts.courier import MESSAGE_EVERY_S, Courier, Sending
+from oms.alerts.receivers import Receiver, send
+from oms.alerts.record import AlertDesk, AlertRecord
+from oms.domain.errors import StoreUnavailable
+from oms.ports import Clock
+from oms.waiting import ended
+
+log = structlog.get_logger(__name__)
+
+TRY_EVERY_S = 5.0
+
+
+class Alerter:
+    """Never in the way of trading: what fails here is logged, counted, and tried again."""
+
+    def __init__(
+        self,
+        record: AlertRecord,
+        receivers: Sequence[Receiver],
+        clock: Clock,
+        random: Random,
+        *,
+        sending: Sending = send,
+        look_every_s: float = LOOK_EVERY_S,
+        message_every_s: float = MESSAGE_EVERY_S,
+        try_every_s: float = TRY_EVERY_S,
+    ) -> None:
+        self._record = record
+        self._receivers = receivers
+        self._clock = clock
+        self._random = random
+        self._sending = sending
+        self._look_every_s = look_every_s
+        self._message_every_s = message_every_s
+        self._try_every_s = try_every_s
+
+    async def run(self) -> None:
+        """Alert until cancelled."""
+        while True:
+            try:
+                async with self._record.desk() as desk:
+                    if desk is not None:
+                        log.info("alerting", receivers=[receiver.name for receiver in self._receivers])
+                        await self._work(desk)
+            except StoreUnavailable as error:
+                log.warning("alerts_wait", reason=str(error))
+            except Exception:  # the task's edge: alerts must not end the API
+                log.exception("alerting_failed")
+            await asyncio.sleep(self._try_every_s)
+
+    async def _work(self, desk: AlertDesk) -> None:
+        await desk.register([receiver.id for receiver in self._receivers])
+        couriers = [
+            Courier(receiver, desk, self._sending, self._clock, self._random, self._message_every_s)
+            for receiver in self._receivers
+        ]
+
+        def wake() -> None:
+            for courier in couriers:
+                courier.wake.set()
+
+        collector = Collector(desk, self._clock, wake, self._look_every_s)
+        tasks = [asyncio.ensure_future(work) for work in (collector.run(), *(courier.run() for courier in couriers))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await ended(tasks)
