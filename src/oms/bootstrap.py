@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
-from oms.alerts.alerter import Alerter
+from oms.alerts.alerter import FINISH_S, Alerter
 from oms.alerts.news import EVENTS
 from oms.alerts.receivers import receivers_of
 from oms.broker import connect
@@ -164,13 +164,16 @@ async def _api(settings: Settings) -> None:
         )
     )
     helpers = [_vital(intake.run(), stop)]
+    alerting: list[asyncio.Future[None]] = []
     if receivers and (key := _key_hash(settings)):
         alerter = Alerter(PostgresAlerts(alert_pool, key, EVENTS), receivers, clock, _own(SystemRandom()))
-        helpers.append(asyncio.ensure_future(alerter.run()))
+        alerting.append(asyncio.ensure_future(alerter.run(stop)))
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
+        if alerting:
+            await asyncio.wait(alerting, timeout=FINISH_S)
     finally:
-        await ended(helpers)
+        await ended([*helpers, *alerting])
         await bus.close()
         await alert_pool.close()
         await pool.close()

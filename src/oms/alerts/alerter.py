@@ -14,11 +14,12 @@ from oms.alerts.receivers import Receiver, send
 from oms.alerts.record import AlertDesk, AlertRecord
 from oms.domain.errors import StoreUnavailable
 from oms.ports import Clock
-from oms.waiting import ended
+from oms.waiting import ended, happens
 
 log = structlog.get_logger(__name__)
 
 TRY_EVERY_S = 5.0
+FINISH_S = 4.0
 
 
 class Alerter:
@@ -45,21 +46,21 @@ class Alerter:
         self._message_every_s = message_every_s
         self._try_every_s = try_every_s
 
-    async def run(self) -> None:
-        """Alert until cancelled."""
-        while True:
+    async def run(self, stop: asyncio.Event) -> None:
+        """Alert until `stop` is set; what is being sent then is waited for, `FINISH_S` at most."""
+        while not stop.is_set():
             try:
                 async with self._record.desk() as desk:
                     if desk is not None:
                         log.info("alerting", receivers=[receiver.name for receiver in self._receivers])
-                        await self._work(desk)
+                        await self._work(desk, stop)
             except StoreUnavailable as error:
                 log.warning("alerts_wait", reason=str(error))
             except Exception:  # the task's edge: alerts must not end the API
                 log.exception("alerting_failed")
-            await asyncio.sleep(self._try_every_s)
+            await happens(stop, self._try_every_s)
 
-    async def _work(self, desk: AlertDesk) -> None:
+    async def _work(self, desk: AlertDesk, stop: asyncio.Event) -> None:
         await desk.register([receiver.id for receiver in self._receivers])
         couriers = [
             Courier(receiver, desk, self._sending, self._clock, self._random, self._message_every_s)
@@ -71,10 +72,16 @@ class Alerter:
                 courier.wake.set()
 
         collector = Collector(desk, self._clock, wake, self._look_every_s)
-        tasks = [asyncio.ensure_future(work) for work in (collector.run(), *(courier.run() for courier in couriers))]
+        works = (_set(stop), collector.run(), *(courier.run() for courier in couriers))
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             await ended(tasks)
+            await asyncio.gather(*(courier.finish(FINISH_S) for courier in couriers), return_exceptions=True)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

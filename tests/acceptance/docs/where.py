@@ -48,6 +48,9 @@ CI: Mapping[str, str] = {
 
 # Command: the test that runs it.
 ELSEWHERE: Mapping[str, str] = {
+    ".venv/bin/oms alerts test": (
+        "tests/acceptance/alerts/test_alerts.py::test_oms_alerts_test_says_for_each_receiver_whether_it_arrived"
+    ),
     "cp -a data backup-2026-11-23": (
         "tests/acceptance/docs/test_commands.py::test_a_copy_of_the_stopped_folder_is_a_backup"
     ),

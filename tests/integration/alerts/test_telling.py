@@ -97,11 +97,13 @@ async def alerting(record: Record, *urls: str) -> AsyncIterator[None]:
         PostgresAlerts(pool, KEY, EVENTS), receivers_of(urls), SystemClock(), Random(1),
         look_every_s=0.05, message_every_s=0.2, try_every_s=0.1,
     )  # fmt: skip
-    task = asyncio.ensure_future(alerter.run())
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(alerter.run(stop))
     try:
         yield
     finally:
-        await ended([task])
+        stop.set()
+        await task
         await pool.close()
 
 
