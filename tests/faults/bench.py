@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 from tests.faults.parts import Part
-from tests.faults.rig import Addresses, Rig
+from tests.faults.rig import Addresses, MakeMangler, Rig
 from tests.servers import QUICK
 
 from oms.embedded.postgres import Postgres
@@ -72,6 +72,7 @@ class Site:
         questdb_url: str | None = None,
         engine: bool = True,
         api: bool = True,
+        mangler: MakeMangler | None = None,
         **env: str,
     ) -> Rig:
         """A rig on the shared servers, but for those that are named."""
@@ -83,7 +84,7 @@ class Site:
         )
         made = Rig(self.folder / f"rig{len(self.rigs)}", at, **env)
         self.rigs.append(made)
-        return await made.start(engine=engine, api=api)
+        return await made.start(engine=engine, api=api, mangler=mangler)
 
     async def own(self, server: Server) -> None:
         """Start a server of this row's own."""

@@ -9,8 +9,9 @@ import aiohttp
 from tests.faults.bench import Site
 from tests.faults.convergence import position_error
 from tests.faults.matrix import row
+from tests.faults.parts import until
 from tests.faults.proxy import Do, Proxy
-from tests.faults.rig import Rig, field_text
+from tests.faults.rig import Rig, field_text, in_thread
 
 POST = b"POST /v2/orders "
 COMMIT = b"COMMIT"
@@ -123,3 +124,42 @@ async def inside_the_fill_transaction(site: Site) -> str:
     error = position_error(await rig.ours())
     assert error == 0
     return f"position − sum of fills = {error} at 4 points"
+
+
+@row(30, "SIGTERM mid-submit", "drained <= 5 s, gone <= 10 s", long=True)
+async def terminated_mid_submit(site: Site) -> str:
+    """One answer comes two seconds later, one not at all; then the API, while a commit is under way."""
+    rig = await site.rig()
+    await in_thread(rig.control.fault, "delay", method="POST", path="/v2/orders", seconds=2)
+    slow = await rig.accept()
+    await until(lambda: [one for one in rig.to_broker.passed if one.startswith(POST)], 30, "no POST was sent")
+    silent = rig.to_broker.trap(POST, Do.HOLD)
+    never = await rig.accept()
+    await silent.sprung()
+    code, gone = await rig.engine.terminate(60)
+    assert code == 0, f"the engine ended with {code}"
+    assert await rig.value("select alpaca_id is not null from orders where id = $1::text::uuid", slow), "not drained"
+    unanswered = "select count(*) from orders where attempted_at is not null and alpaca_id is null"
+    left = await rig.value(unanswered)
+    assert left == 1
+    later = await rig.accept()
+    rig.to_broker.clear()
+    await rig.restart_engine()
+    for order_id in (slow, never, later):
+        await rig.ended(order_id)
+        assert [post["status"] for post in await rig.posts_of(order_id)] == [200]
+    assert await rig.value(unanswered) == 0
+
+    rig.api_to_postgres.delay_s = 1.0
+    caller = asyncio.ensure_future(rig.signal("while-the-api-ends"))
+    await asyncio.sleep(0.5)
+    code, api_gone = await rig.api.terminate(60)
+    assert code == 0, f"the API ended with {code}"
+    answers = await asyncio.gather(caller, return_exceptions=True)
+    rig.api_to_postgres.clear()
+    await rig.restart_api()
+    await rig.ended(await rig.accept_at_last("while-the-api-ends"))
+    told = getattr(answers[0], "status", "no answer")
+    return (
+        f"engine gone in {gone:.1f} s, {left} unknown left (then 0); API gone in {api_gone:.1f} s, its caller: {told}"
+    )

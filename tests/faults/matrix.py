@@ -15,6 +15,7 @@ from textwrap import shorten
 from tests.faults.bench import Bench, Site, progress
 
 AT_ONCE = 6
+ROW_S = 240  # far more than any row takes: one that hangs must not stop the others
 Work = Callable[[Site], Awaitable[str]]
 
 
@@ -96,9 +97,10 @@ async def _outcome(one: Row, bench: Bench) -> Outcome:
     site = Site(bench, bench.folder / f"row{one.number:02}")
     begun = time.monotonic()
     try:
-        outcome.measured = await one.work(site)
-        for rig in site.rigs:
-            await rig.converged()
+        async with asyncio.timeout(ROW_S):
+            outcome.measured = await one.work(site)
+            for rig in site.rigs:
+                await rig.converged()
     except Exception as error:  # noqa: BLE001 — a row that fails is an outcome; the others go on
         outcome.failure = f"{type(error).__name__}: {error}"
         outcome.trace = traceback.format_exc()

@@ -33,7 +33,7 @@ class Do(Enum):
 
 @dataclass
 class Trap:
-    """Waits for `needle` among what goes to the server, on connections that began with `opening`."""
+    """Waits for `needle` among what goes to the server, on connections whose last request began with `opening`."""
 
     needle: bytes
     do: Do
@@ -76,12 +76,20 @@ class Link:
         self.up, self.down = asyncio.Event(), asyncio.Event()
         self.up.set()
         self.down.set()
-        self.is_losing = False
+        self.is_losing = self.is_cut = False
         self.is_detached = False
         self.mangle: Mangler | None = None
 
+    async def is_through(self, gate: asyncio.Event) -> bool:
+        """Wait at a gate; False when the connection was cut meanwhile."""
+        await gate.wait()
+        return not self.is_cut
+
     def abort(self) -> None:
         """Cut both sides; what is held is gone."""
+        self.is_cut = True
+        self.up.set()
+        self.down.set()
         self.client.transport.abort()
         if not self.is_detached:
             self.server.transport.abort()
@@ -127,7 +135,7 @@ class Proxy:
         return made
 
     def cut(self, opening: bytes = b"") -> int:
-        """Cut the connections that began so; what is held is thrown away. Returns how many there were."""
+        """Cut the connections whose last request began so, with what they hold. Returns how many there were."""
         found = [link for link in self._links if link.opening.startswith(opening)]
         for link in found:
             link.abort()
@@ -188,16 +196,17 @@ class Proxy:
     async def _pump_up(self, reader: asyncio.StreamReader, link: Link) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                link.opening = link.opening or data[:200]
-                if data.startswith(_HTTP):
+                if data.startswith(_HTTP):  # a connection that served other requests may become the stream's
                     data = await _whole(data, reader)
+                    link.opening = data[:200]
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 trap = next((one for one in self._traps if one.wants(link.opening, data)), None)
                 if trap is not None and not await self._spring(trap, data, link):
                     return
                 if trap is None:
-                    await link.up.wait()
+                    if not await link.is_through(link.up):
+                        return
                     self._pass(data, link)
                 await link.server.drain()
 
@@ -230,7 +239,8 @@ class Proxy:
         if trap.do in {Do.HOLD, Do.HALF}:
             link.up.clear()
             trap.hit.set()
-            await link.up.wait()
+            if not await link.is_through(link.up):
+                return False
         else:
             if trap.do is Do.HOLD_ANSWER:
                 link.down.clear()
@@ -259,7 +269,8 @@ class Proxy:
                     return
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await link.down.wait()
+                if not await link.is_through(link.down):
+                    return
                 if link.mangle is not None and link.opening.startswith(b"GET /stream"):
                     link.mangle(data, link.client.write)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tests.faults.bench import Site
 from tests.faults.matrix import row
@@ -127,3 +128,33 @@ async def _resting(rig: Rig, count: int) -> list[str]:
     for order_id in orders:
         await rig.until("select status = 'submitted' from orders where id = $1::text::uuid", order_id)
     return list(orders)
+
+
+@row(10, "429 storm", "submits wait, cancels pass", long=True)
+async def storm_of_429(site: Site) -> str:
+    """Every POST and GET is refused with 429, and the first cancel too, while twenty orders are cancelled."""
+    rig = await site.rig()
+    orders = await _resting(rig, 20)
+    for method, path in (("POST", "/v2/orders"), ("GET", "/v2")):
+        await in_thread(rig.control.fault, "rate_limit", method=method, path=path, seconds=2, count=None)
+    await in_thread(rig.control.fault, "rate_limit", method="DELETE", path="/v2/orders", seconds=2)
+    waiting = [await rig.accept() for _ in range(5)]
+    times = sorted(await asyncio.gather(*(_cancelled_s(rig, order_id) for order_id in orders)))
+    executed = await in_thread(rig.requests, "POST", "/v2/orders", status=200)
+    assert len(executed) == len(orders), "a submit passed in the storm"
+    refused = await in_thread(rig.requests, "POST", "/v2/orders", status=429)
+    await in_thread(rig.control.clear_faults)
+    for order_id in waiting:
+        await one_order(rig, order_id)
+    return (
+        f"cancel p99 {times[-1]:.1f} s, median {times[len(times) // 2]:.1f} s; {len(refused)} submits refused meanwhile"
+    )
+
+
+async def _cancelled_s(rig: Rig, order_id: str) -> float:
+    """Cancel an order; seconds until it is."""
+    begun = time.monotonic()
+    answer = await rig.ask("DELETE", f"/api/v1/trading/orders/{order_id}")
+    assert answer.status == 202, answer
+    await rig.ended(order_id, "cancelled")
+    return time.monotonic() - begun

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,14 +19,16 @@ import asyncpg
 from tests.acceptance.replay.paper import Broker
 from tests.faults.convergence import Differences, Ours, Theirs, compare
 from tests.faults.parts import Part
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Mangler, Proxy
 
 from paperbroker.testing import Control
 
 SIGNAL = "/api/v1/trading/signal"
 SETTLES_WITHIN_S = 60.0
+_ONE = "select symbol, side, status, error_code, error_message from orders where id = $1::text::uuid"
 ENDS = ("filled", "rejected", "cancelled", "expired", "replaced")
 in_thread = asyncio.to_thread
+MakeMangler = Callable[[], Mangler]
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,19 @@ class Rig:
         self._env = env
         self._proxies: list[Proxy] = []
         self._parts: list[Part] = []
+        self._of_engine: dict[str, tuple[Proxy, Proxy]] = {}
         self._pool: Any = None
         self._http: aiohttp.ClientSession | None = None
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
-    async def start(self, *, engine: bool = True, api: bool = True) -> Rig:
+    async def start(self, *, engine: bool = True, api: bool = True, mangler: MakeMangler | None = None) -> Rig:
         """The proxies, the API and a running engine."""
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40))
         self.api_to_postgres = await self.proxy(self.at.database_url)
         self.api_to_redis = await self.proxy(self.at.redis_url)
-        self.engine = await self.engine_beside("engine")
-        self.to_postgres, self.to_redis, self.to_broker = self._proxies[-3:]
+        self.engine = await self.engine_beside("engine", mangler)
+        self.to_postgres, self.to_broker = self.proxies_of(self.engine)
         self.api = self._part(
             "api", "serve", "--port", "0", DATABASE_URL=through(self.at.database_url, self.api_to_postgres),
             REDIS_URL=through(self.at.redis_url, self.api_to_redis), PAPERBROKER_URL=self.at.broker_url,
@@ -88,16 +92,22 @@ class Rig:
             await self.serving()
         return self
 
-    async def engine_beside(self, name: str, mangler: Any = None) -> Part:
+    async def engine_beside(self, name: str, mangler: MakeMangler | None = None) -> Part:
         """An engine with proxies of its own to PostgreSQL, Redis and the broker; not started."""
         postgres, redis = await self.proxy(self.at.database_url), await self.proxy(self.at.redis_url)
         broker = await self.proxy(self.at.broker_url, mangler)
-        return self._part(
+        part = self._part(
             name, "engine", DATABASE_URL=through(self.at.database_url, postgres),
             REDIS_URL=through(self.at.redis_url, redis), PAPERBROKER_URL=through(self.at.broker_url, broker),
         )  # fmt: skip
+        self._of_engine[part.name] = (postgres, broker)
+        return part
 
-    async def proxy(self, url: str, mangler: Any = None) -> Proxy:
+    def proxies_of(self, engine: Part) -> tuple[Proxy, Proxy]:
+        """An engine's proxies to PostgreSQL and to the broker."""
+        return self._of_engine[engine.name]
+
+    async def proxy(self, url: str, mangler: MakeMangler | None = None) -> Proxy:
         """A proxy before a server, ended with the rig."""
         port = urlsplit(url).port
         assert port is not None
@@ -105,10 +115,14 @@ class Rig:
         self._proxies.append(made)
         return made
 
-    async def stop(self) -> None:
-        """End everything."""
+    def kill(self) -> None:
+        """kill -9 of all its processes; the record can still be asked."""
         for part in self._parts:
             part.kill()
+
+    async def stop(self) -> None:
+        """End everything."""
+        self.kill()
         for proxy in self._proxies:
             await proxy.stop()
         if self._pool is not None:
@@ -127,7 +141,7 @@ class Rig:
     async def kill_engine(self) -> None:
         """kill -9 of the engine; what its proxies hold is thrown away with it."""
         self.engine.kill()
-        for proxy in (self.to_postgres, self.to_redis, self.to_broker):
+        for proxy in self.proxies_of(self.engine):
             proxy.clear()
 
     async def restart_engine(self) -> float:
@@ -158,6 +172,14 @@ class Rig:
         async with self._http.request(method, self.url + path, data=data, headers=headers) as answer:
             text = await answer.text()
             return Answer(answer.status, json.loads(text, parse_float=Decimal) if text else None, answer.headers)
+
+    async def post_raw(self, path: str, body: bytes) -> int:
+        """POST bytes as they are; the status of the answer."""
+        assert self._http is not None
+        headers = {"Content-Type": "application/json"}
+        async with self._http.post(self.url + path, data=body, headers=headers) as answer:
+            await answer.read()
+            return answer.status
 
     async def signal(self, signal_id: str | None = None, **terms: object) -> Answer:
         """POST a signal; it is remembered as accepted when the answer says so."""
@@ -231,7 +253,7 @@ class Rig:
         """Wait for an order's end, which must be this one."""
         query = "select status from orders where id = $1::text::uuid and status = any($2)"
         found = await self.until(query, order_id, list(ENDS), within_s=within_s, why=f"order {order_id} did not end")
-        assert found == status, await self.sql("select * from orders where id = $1::text::uuid", order_id)
+        assert found == status, [tuple(one) for one in await self.sql(_ONE, order_id)]
 
     async def status_is(self, *wanted: str, within_s: float = 60) -> float:
         """Wait until the engine says that it is in one of these states; the seconds that it took."""

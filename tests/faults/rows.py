@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults import killed, requests
+from tests.faults import engines, flood, full_disk, killed, market, orders, requests, servers, updates
 from tests.faults.matrix import MATRIX
 
-__all__ = ["MATRIX", "killed", "requests"]
+MODULES = (killed, requests, updates, engines, servers, full_disk, market, orders, flood)
+
+__all__ = ["MATRIX", "MODULES"]
