@@ -22,6 +22,7 @@ from paperbroker.api.orders import Orders
 from paperbroker.api.portfolio import Portfolio
 from paperbroker.api.quotes import COIN_PATHS, Quotes
 from paperbroker.api.recorder import Recorder
+from paperbroker.api.snapshots import Snapshots
 from paperbroker.api.trade_stream import TradeStream
 from paperbroker.api.trading import Trading
 from paperbroker.api.watchlists import WatchlistPages
@@ -32,7 +33,7 @@ from paperbroker.core import Core, build_core
 from paperbroker.equity import EquityPoints
 from paperbroker.prices.feed import Feed, PushedFeed, TapeFeed, WalkFeed
 from paperbroker.prices.hand_history import HandHistory
-from paperbroker.prices.history import History
+from paperbroker.prices.history import History, NoHistory
 from paperbroker.prices.market import Prices
 from paperbroker.prices.minutes import end_minutes
 from paperbroker.prices.shift import Shift
@@ -95,6 +96,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
         Portfolio(equity, clock, prices),
         WatchlistPages(Watchlists(store, clock), assets),
     )
+    past = HistoryPages(assets, clock, prices, HandHistory(history, prices))
     routes = [
         *_trading_routes(
             gate,
@@ -105,7 +107,11 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
         ),
         *(route for pages in more for route in gate.routes(pages.routes(), limits)),
         *_data_routes(
-            gate, settings, Quotes(assets, prices), HistoryPages(assets, clock, prices, HandHistory(history, prices))
+            gate,
+            settings,
+            Quotes(assets, prices),
+            past,
+            Snapshots(assets, prices, None if settings.tape else past),  # a tape would have to be read as a whole
         ),
         *_streams(core, gate, settings),
     ]
@@ -120,8 +126,9 @@ def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tupl
     if settings.tape is None:
         clock = Clock(settings.start_ns)
         _check_calendar(settings, clock.peek())
-        feed = WalkFeed(settings.seed, prices, clock) if settings.prices == "generated" else PushedFeed()
-        return clock, feed, WalkHistory(settings.seed)
+        if settings.prices == "pushed":
+            return clock, PushedFeed(), NoHistory()
+        return clock, WalkFeed(settings.seed, prices, clock), WalkHistory(settings.seed)
     tape = Tape(settings.tape)
     start_ns = tape.first_ns if settings.start_ns is None else settings.start_ns
     _check_calendar(settings, start_ns)
@@ -174,9 +181,9 @@ def _trading_routes(gate: Gate, limits: Limits, trading: Trading, orders: Orders
     ]
 
 
-def _data_routes(gate: Gate, settings: Settings, quotes: Quotes, history: HistoryPages) -> list[BaseRoute]:
+def _data_routes(gate: Gate, settings: Settings, *pages: Quotes | HistoryPages | Snapshots) -> list[BaseRoute]:
     limits = Limits(settings.requests_per_minute)
-    return [*gate.routes(quotes.routes(), limits), *gate.routes(history.routes(), limits)]
+    return [route for some in pages for route in gate.routes(some.routes(), limits)]
 
 
 def _streams(core: Core, gate: Gate, settings: Settings) -> list[BaseRoute]:

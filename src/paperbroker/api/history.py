@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from paperbroker.api.endpoint import Call, Reply, Routes
@@ -112,6 +113,21 @@ class HistoryPages:
         if bar is None:
             raise no_data(symbol)
         return Reply({"symbol": symbol, "bar": bar_fields(bar)})
+
+    async def last_days(self, symbols: list[str]) -> dict[str, list[Bar]]:
+        """The bar of the day that is running and of the one before, of each symbol."""
+        now = self._clock.peek()
+        yesterday = at(new_york_date(now) - timedelta(days=1), 0)
+
+        def search() -> dict[str, list[Bar]]:
+            day = Timeframe(1, "Day")
+            found = {
+                symbol: self._history.bars(symbol, day, yesterday, now, present_ns=now, descending=True)
+                for symbol in symbols
+            }
+            return {symbol: [bar for _, bar in bars if isinstance(bar, Bar)] for symbol, bars in found.items()}
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, search)
 
     async def _last_minutes(self, symbols: list[str]) -> dict[str, Bar]:
         """The last minute bar that is complete; else the one that is running."""

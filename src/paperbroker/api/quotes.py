@@ -1,11 +1,11 @@
-"""Market data by REST: latest quotes and trades, snapshots."""
+"""Market data by REST: latest quotes and trades, order books."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.api.parameters import words
-from paperbroker.api.quotes_json import bar_fields, book_fields, quote_fields, trade_fields
+from paperbroker.api.quotes_json import book_fields, quote_fields, trade_fields
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import Refusal, not_found
 from paperbroker.prices.market import Prices
@@ -32,17 +32,14 @@ class Quotes:
         routes: Routes = [
             (f"{stocks}/quotes/latest", "GET", self.stock_quotes),
             (f"{stocks}/trades/latest", "GET", self.stock_trades),
-            (f"{stocks}/snapshots", "GET", self.stock_snapshots),
             (f"{stocks}/{{symbol}}/quotes/latest", "GET", self.stock_quote),
             (f"{stocks}/{{symbol}}/trades/latest", "GET", self.stock_trade),
-            (f"{stocks}/{{symbol}}/snapshot", "GET", self.stock_snapshot),
         ]
         for coins in COIN_PATHS:
             routes += [
                 (f"{coins}/latest/quotes", "GET", self.coin_quotes),
                 (f"{coins}/latest/trades", "GET", self.coin_trades),
                 (f"{coins}/latest/orderbooks", "GET", self.coin_books),
-                (f"{coins}/snapshots", "GET", self.coin_snapshots),
             ]
         return routes
 
@@ -70,22 +67,6 @@ class Quotes:
         """One level: the quote."""
         return Reply({"orderbooks": self._latest(call, self._prices.quotes, book_fields, crypto=True)})
 
-    def stock_snapshots(self, call: Call) -> Reply:
-        return Reply(
-            {asset.symbol: self._snapshot(asset.symbol) for asset in asked_assets(self._assets, call, crypto=False)}
-        )
-
-    def stock_snapshot(self, call: Call) -> Reply:
-        check_feed(call)
-        asset = self._assets.find(call.path["symbol"])
-        if asset is None or asset.crypto:
-            raise no_data(call.path["symbol"])
-        return Reply({"symbol": asset.symbol, **self._snapshot(asset.symbol)})
-
-    def coin_snapshots(self, call: Call) -> Reply:
-        found = {asset.symbol: self._snapshot(asset.symbol) for asset in asked_assets(self._assets, call, crypto=True)}
-        return Reply({"snapshots": found})
-
     def _latest(
         self, call: Call, known: dict[str, Known], fields: Callable[[Known], dict[str, object]], *, crypto: bool
     ) -> dict[str, object]:
@@ -98,23 +79,6 @@ class Quotes:
         if asset is None or asset.crypto or asset.symbol not in known:
             raise no_data(call.path["symbol"])
         return asset.symbol, known[asset.symbol]
-
-    def _snapshot(self, symbol: str) -> dict[str, object]:
-        """Bars are those that the broker saw itself; what there is not is left out."""
-        prices = self._prices
-        parts: dict[str, object] = {}
-        if trade := prices.trades.get(symbol):
-            parts["latestTrade"] = trade_fields(trade)
-        if quote := prices.quotes.get(symbol):
-            parts["latestQuote"] = quote_fields(quote)
-        for name, bars in (
-            ("minuteBar", prices.minute_bars),
-            ("dailyBar", prices.day_bars),
-            ("prevDailyBar", prices.previous_day_bars),
-        ):
-            if bar := bars.get(symbol):
-                parts[name] = bar_fields(bar)
-        return parts
 
 
 def asked_assets(assets: Assets, call: Call, *, crypto: bool) -> list[Asset]:

@@ -193,3 +193,24 @@ async def test_head_answers_as_get_does(broker: Any, path: str) -> None:
     headers = {"APCA-API-KEY-ID": "mock"}
     async with aiohttp.ClientSession() as session, session.head(broker.url + path, headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "application/json")
+
+
+async def test_snapshots_are_whole_from_the_start_and_agree_with_the_bars(broker: Any, client_of: Any) -> None:
+    parts = {"latestTrade", "latestQuote", "minuteBar", "dailyBar", "prevDailyBar"}
+    async with client_of(broker.url) as client:
+        stocks = await client.get("/v2/stocks/snapshots", symbols="AAPL,KO")
+        coins = (await client.get("/v1beta3/crypto/us/snapshots", symbols="BTC/USD"))["snapshots"]
+        one = await client.get("/v2/stocks/KO/snapshot")
+        for snapshot in (*stocks.values(), *coins.values()):
+            assert set(snapshot) == parts
+        assert set(one) == {*parts, "symbol"}
+        day = one["prevDailyBar"]["t"]
+        (bar,) = (await client.get("/v2/stocks/KO/bars", timeframe="1Day", start=day, end=day))["bars"]
+        assert bar == one["prevDailyBar"]
+
+
+async def test_where_prices_are_pushed_there_is_no_past(start_broker: Callable[..., Any], client_of: Any) -> None:
+    broker = start_broker("--prices", "pushed")
+    async with client_of(broker.url) as client:
+        assert (await client.get("/v2/stocks/AAPL/bars", timeframe="1Day", start="2026-01-01"))["bars"] == []
+        assert await client.get("/v2/stocks/snapshots", symbols="AAPL") == {"AAPL": {}}
