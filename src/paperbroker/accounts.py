@@ -23,6 +23,7 @@ OPENING_CASH = Decimal(100_000)
 OPENING_COIN = "BTC/USD"
 OPENING_COIN_QTY = Decimal("0.5")
 MAINTENANCE = Decimal("0.3")
+ONE = Decimal(1)
 
 _NAMESPACE = uuid.UUID("0a4b6f5e-6e0c-5d0b-8e67-2f7c9f5a3d11")
 _MARGIN = "margin"  # the pot of stock orders; coin orders reserve in the currency of their pair
@@ -163,14 +164,39 @@ class Account:
             self._drop_if_flat(position)
 
     def unbook(
-        self, asset: Asset, side: Side, *, qty: Decimal, price: Decimal, fee: Decimal, prices: Prices, ns: int
+        self,
+        asset: Asset,
+        side: Side,
+        *,
+        qty: Decimal,
+        price: Decimal,
+        fee: Decimal,
+        day: date,
+        prices: Prices,
+        ns: int,
     ) -> None:
-        """Take an execution back with its fee, as if it had not happened."""
+        """Take an execution of a day back with its fee, as if it had not happened."""
+        in_dollars = asset.quote_currency == "USD"
+        rate = ONE if in_dollars else prices.reckoned(f"{asset.quote_currency}/USD")
         if fee and side is Side.BUY:
-            self._trade(asset.holding, fee, price, ns)
+            self._trade(asset.holding, fee, price * rate, ns)
         self.book(asset, side.opposite, qty=qty, price=price, fee=ZERO, prices=prices, ns=ns)
-        if fee and side is Side.SELL:
+        if fee and side is Side.SELL and in_dollars:
             self.state.cash += fee
+        elif fee and side is Side.SELL:
+            self._trade(f"{asset.quote_currency}/USD", fee, rate, ns)
+        if fee:
+            self._forget_fee(asset, side, fee, day)
+
+    def _forget_fee(self, asset: Asset, side: Side, fee: Decimal, day: date) -> None:
+        """What has not been posted yet is not posted any more."""
+        in_coin = side is Side.BUY or asset.quote_currency != "USD"
+        symbol = f"{asset.quote_currency}/USD" if side is Side.SELL and in_coin else asset.holding
+        noted = next((fees for fees in self.state.fees if fees.day == day and fees.symbol == symbol), None)
+        if noted is not None:
+            noted.forget(fee if in_coin else ZERO, ZERO if in_coin else fee)
+            if not noted.coin and not noted.dollars:
+                self.state.fees.remove(noted)
 
     def _trade(self, holding: str, signed_qty: Decimal, price: Decimal, ns: int) -> None:
         position = self.state.positions.setdefault(holding, Position(holding))

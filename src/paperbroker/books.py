@@ -16,7 +16,7 @@ from paperbroker.orders import Side
 from paperbroker.positions import Position
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Event
-from paperbroker.timestamps import new_york_date, rfc3339
+from paperbroker.timestamps import new_york_date, parse, rfc3339
 from paperbroker.updates import Update, update_body
 
 _FORGET = (
@@ -77,7 +77,8 @@ class Books:
         asset = core.assets[fill["symbol"]]
         side, qty, price = Side(fill["side"]), Decimal(fill["qty"]), Decimal(fill["price"])
         ns = core.clock.now()
-        account.unbook(asset, side, qty=qty, price=price, fee=Decimal(fill["fee"]), prices=core.prices, ns=ns)
+        fee, day = Decimal(fill["fee"]), new_york_date(parse(fill["time"]))
+        account.unbook(asset, side, qty=qty, price=price, fee=fee, day=day, prices=core.prices, ns=ns)
         core.store.put_account(account)
         ((before,),) = core.store.read("select wire from orders where id = ?", (order_id,))
         order = _read(before)

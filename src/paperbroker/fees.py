@@ -32,3 +32,9 @@ class DayFees(msgspec.Struct):
     coin: Decimal = ZERO
     dollars: Decimal = ZERO
     value: Decimal = ZERO
+
+    def forget(self, coin: Decimal, dollars: Decimal) -> None:
+        """Take fees back that are not posted yet; the worth of the coins in proportion."""
+        self.value = self.value * (self.coin - coin) / self.coin if self.coin else ZERO
+        self.coin -= coin
+        self.dollars -= dollars

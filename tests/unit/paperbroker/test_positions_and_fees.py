@@ -95,6 +95,25 @@ def test_a_pair_in_another_currency_is_paid_with_that_coin_and_held_as_the_coin(
     assert "BTC/USDT" not in account.state.positions
 
 
+@pytest.mark.parametrize("symbol", ["BTC/USD", "BTC/USDT"])
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_what_is_taken_back_leaves_nothing_behind(account: Account, prices: Prices, symbol: str, side: Side) -> None:
+    book(account, prices, "USDT/USD", Side.BUY, "10000", "1")
+    fees = [account.fees_of(date(2026, 11, 23), coin) for coin in ("BTC/USD", "USDT/USD")]
+    before = (account.state.cash, account.qty("BTC/USD"), account.qty("USDT/USD"))
+    charged = D("0.00025") if side is Side.BUY else D(20)
+    book(account, prices, symbol, side, "0.1", "80000", str(charged))
+    noted = fees[1] if side is Side.SELL and symbol == "BTC/USDT" else fees[0]
+    in_dollars = side is Side.SELL and symbol == "BTC/USD"
+    noted.coin, noted.value, noted.dollars = (ZERO, ZERO, charged) if in_dollars else (charged, charged, ZERO)
+    account.unbook(
+        ASSETS[symbol], side, qty=D("0.1"), price=D(80000), fee=charged, day=date(2026, 11, 23), prices=prices, ns=3
+    )
+    assert (account.state.cash, account.qty("BTC/USD"), account.qty("USDT/USD")) == before
+    assert noted not in account.state.fees
+    assert (noted.coin, noted.value, noted.dollars) == (0, 0, 0)
+
+
 def test_a_fresh_account_has_twice_its_cash_to_buy_stocks_with(account: Account, prices: Prices) -> None:
     figures = account.figures(prices)
     assert (figures.buying_power, figures.non_marginable, figures.equity) == (200_000, 100_000, 140_000)
