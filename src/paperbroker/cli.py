@@ -17,6 +17,7 @@ import typer
 import uvicorn
 import uvloop
 
+from paperbroker.api.patience import PatientConnection
 from paperbroker.app import build
 from paperbroker.prices.tape import TapeError
 from paperbroker.settings import BadSettings, Settings, parse_now
@@ -71,6 +72,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
     config = uvicorn.Config(
         build(settings, lambda: stop(failed=True)),
+        http=PatientConnection,
         log_config=None,
         access_log=False,
         lifespan="on",

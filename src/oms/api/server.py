@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from oms.api.app import Api
+from oms.api.connection import CONNECTIONS_MAX, GuardedConnection
 from oms.domain.errors import ConfigurationError
 
 GRACE_S_MAX = 4
@@ -44,7 +45,7 @@ async def run_server(
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=GuardedConnection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -55,6 +56,7 @@ async def run_server(
         timeout_graceful_shutdown=GRACE_S_MAX,
         timeout_keep_alive=30,
         backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS_MAX,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="api: uvicorn")

@@ -26,7 +26,7 @@ from paperbroker.ids import request_id
 from paperbroker.ledger import Ledger
 from paperbroker.store import Store
 
-LARGEST_BODY = 1 << 20
+LARGEST_BODY = 1 << 16
 _NO_QUERY = QueryParams()
 
 _log = structlog.get_logger()

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from paperbroker.faults import REQUEST_KINDS, Facts, Fault, Faults, plain
 
 LOGGED = 5_000
+LOGGED_BODY = 8_192  # bytes of a body that is kept
+LOGGED_TEXT = 2_000  # of path and query
 _ANSWERS = {
     "reject": (403, 40310000, "rejected on request"),
     "rate_limit": (429, 42910000, "rate limit exceeded"),
@@ -50,10 +52,22 @@ class RequestLog:
         self._numbers = itertools.count(1)
 
     def add(self, request: Request, facts: Facts, body: object, status: int, fault: Fault | None) -> None:
-        query = request.scope["query_string"]
+        query = request.scope["query_string"][:LOGGED_TEXT]
         kind = fault.kind if fault else None
+        if body is not None and not _is_short(request):
+            body = "(too long to be kept)"
         self._entries.append(
-            (next(self._numbers), time.time(), facts.key, facts.method, facts.path, query, status, kind, body)
+            (
+                next(self._numbers),
+                time.time(),
+                facts.key,
+                facts.method,
+                facts.path[:LOGGED_TEXT],
+                query,
+                status,
+                kind,
+                body,
+            )
         )
 
     def listed(self, *, after: int, **wanted: str | None) -> list[dict[str, object]]:
@@ -63,6 +77,11 @@ class RequestLog:
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def _is_short(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= LOGGED_BODY
 
 
 def _entry(row: Logged) -> dict[str, object]:
