@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test simulate faults compose-test chaos docs docs-serve lock fmt clean
+.PHONY: help setup up check test simulate faults compose-test chaos flood docs docs-serve lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ docs: setup ## build the documentation into site/, every link and anchor in it c
 
 docs-serve: setup ## the documentation at http://127.0.0.1:8200, built again at each change; Ctrl-C stops it
 	@NO_MKDOCS_2_WARNING=1 exec .venv/bin/mkdocs serve --strict --dev-addr 127.0.0.1:8200
+
+flood: setup ## bad input at full rate while good signals flow: SECONDS=60; the last line has the figures
+	@$(PY) -m tests.flood --seconds $(or $(SECONDS),60)
 
 fmt: setup ## format and mend what can be mended by itself
 	@.venv/bin/ruff format .
