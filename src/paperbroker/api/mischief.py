@@ -56,19 +56,9 @@ class RequestLog:
         kind = fault.kind if fault else None
         if body is not None and not _is_short(request):
             body = "(too long to be kept)"
-        self._entries.append(
-            (
-                next(self._numbers),
-                time.time(),
-                facts.key,
-                facts.method,
-                facts.path[:LOGGED_TEXT],
-                query,
-                status,
-                kind,
-                body,
-            )
-        )
+        path = (facts.path or "")[:LOGGED_TEXT]
+        row = (next(self._numbers), time.time(), facts.key, facts.method, path, query, status, kind, body)
+        self._entries.append(row)
 
     def listed(self, *, after: int, **wanted: str | None) -> list[dict[str, object]]:
         """The oldest first; only those whose fields are as wanted (`path`: begins so)."""
