@@ -24,6 +24,8 @@ storage     PostgreSQL: schema and migrations, the signals' store, the engine's 
 alerts      what a person must know: rejected orders, an engine or a stream that is down; told through Apprise
 api         HTTP: the signal route, orders, positions, portfolio, events, health; errors to problems in one place
 embedded    real PostgreSQL, Valkey and QuestDB from pip
+audit       `oms audit`: orders and positions worked out once more, beside the tables and the broker
+commands    what an operator runs beside the OMS, wired
 up          `oms up`: starts all parts, keeps them alive, stops them
 
 ports       the few openings to the outside

@@ -30,6 +30,7 @@ Everyday:
                           oms db shell -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
   oms signals             follow the signals as they come in
   oms alerts test         send a test message to each of ALERT_URLS
+  oms audit               work out orders and positions once more; compare with the tables and the broker
 
 The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
   oms serve               the API
@@ -162,6 +163,26 @@ def test_alerts() -> None:
         typer.echo(f"{name}: {error or 'arrived'}")
         well = well and not error
     raise typer.Exit(0 if well else 1)
+
+
+@app.command("audit")
+def audit_everything(
+    data: Data = None,
+    broker: Annotated[
+        bool, typer.Option("--broker/--no-broker", help="Whether to compare with the broker as well.")
+    ] = True,
+    days: Annotated[
+        float, typer.Option("--days", min=0, help="How far back fills are compared with the broker's.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Work out orders and positions once more; compare them with the tables and the broker.
+
+    Exit code 0: everything agrees. 1: there are differences. 2: it could not be done.
+    """
+    from oms.commands.audit import audit  # noqa: PLC0415
+
+    raise typer.Exit(audit(load_settings(data=data), with_broker=broker, days=days, as_object=as_json))
 
 
 def _address(settings: Settings, variable: str, field: Callable[[Settings], str | None]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from uuid import UUID
+
+from oms.domain.orders import Order
 
 
 class EventKind(StrEnum):
@@ -36,3 +39,20 @@ class OrderEvent:
     at: datetime
     status: str
     data: Mapping[str, object] = field(default_factory=dict)
+
+
+# What replaying works out by itself, from the kind, time and status of an event and from the fills.
+_WORKED_OUT = {"status", "updated_at", "ended_at", "version", "filled_qty", "filled_value"}
+_TOLD = tuple(one.name for one in fields(Order) if one.name not in _WORKED_OUT)
+_values = attrgetter(*_TOLD)
+_ALIASES = {"error_code": "code", "error_message": "message"}
+
+
+def told(before: Order, after: Order, data: Mapping[str, object]) -> Mapping[str, object]:
+    """`data` and whatever else of the order changed: the trail must be able to build every order again."""
+    more = {
+        name: new
+        for name, old, new in zip(_TOLD, _values(before), _values(after), strict=True)
+        if old is not new and old != new and name not in data and _ALIASES.get(name) not in data
+    }
+    return {**data, **more} if more else data

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import ROUND_UP, Decimal
 from uuid import UUID
 
-from oms.domain.events import EventKind, OrderEvent
+from oms.domain.events import EventKind, OrderEvent, told
 from oms.domain.fills import Fill, Interval, Novelty, novelty
 from oms.domain.instruments import Symbols
 from oms.domain.orders import TRANSITIONS, Order, OrderStatus
@@ -23,6 +23,11 @@ from oms.ports import Changes, Ids, StoredOrder, WorkingSet
 from oms.risk.gate import ApprovedOrder
 
 CLOSED_KEPT = 20_000
+# What the event of an adoption says, so that the order can be built again from its events.
+ADOPTED_WITH = (
+    "symbol", "side", "qty", "alpaca_id", "client_order_id", "asset_class", "type", "limit_price", "time_in_force",
+    "created_at", "submitted_at", "attempted_at", "baseline_qty", "fee_rate",
+)  # fmt: skip
 # What Alpaca takes of a crypto fill, by who it was: docs.alpaca.markets, "Crypto fees", tier 1.
 MAKER_FEE = Decimal("0.0015")
 TAKER_FEE = Decimal("0.0025")
@@ -197,7 +202,7 @@ class Book:
         )
         changes = Changes()
         changes.created[order.id] = order
-        data = {"symbol": order.symbol, "side": order.side, "qty": order.qty, "alpaca_id": order.alpaca_id}
+        data = {name: getattr(order, name) for name in ADOPTED_WITH}
         changes.events.append(OrderEvent(order.id, EventKind.ADOPTED, at, str(order.status), data))
         self._put(order)
         changes.merge(self.observe(order, seen))
@@ -351,7 +356,8 @@ class Book:
 
     def _change(self, changes: Changes, before: Order, after: Order, kind: EventKind, **data: object) -> None:
         changes.order(before, after)
-        changes.events.append(OrderEvent(after.id, kind, self._now(), str(after.status), data))
+        at = after.updated_at or self._now()
+        changes.events.append(OrderEvent(after.id, kind, at, str(after.status), told(before, after, data)))
         self._put(after)
 
     def _put(self, order: Order) -> None:

@@ -50,7 +50,8 @@ _ORDERS = _part(
     submitted_at timestamptz, ended_at timestamptz, updated_at timestamptz, filled_qty numeric, filled_value numeric,
     filled_price numeric, fee_rate numeric, error_code text, error_message text, checks jsonb, version bigint""",
     """update orders o set status = n.status, qty = n.qty, alpaca_id = n.alpaca_id, outcome_unknown = n.outcome_unknown,
-    attempted_at = n.attempted_at, attempt_epoch = case when n.attempted_at is null then null else l.epoch end,
+    attempted_at = n.attempted_at,
+    attempt_epoch = case when n.attempted_at is not null then coalesce(o.attempt_epoch, l.epoch) end,
     submitted_at = n.submitted_at, ended_at = n.ended_at, updated_at = n.updated_at, filled_qty = n.filled_qty,
     filled_value = n.filled_value, filled_price = n.filled_price, fee_rate = n.fee_rate, error_code = n.error_code,
     error_message = n.error_message, checks = n.checks, version = n.version
@@ -60,14 +61,16 @@ _EXTERNAL = _part(
     "written_external",
     """id uuid, place bigint, client_order_id text, alpaca_id text, symbol text, asset_class text, side text,
     qty numeric, type text, limit_price numeric, time_in_force text, status text, filled_qty numeric,
-    filled_value numeric, filled_price numeric, baseline_qty numeric, fee_rate numeric, created_at timestamptz,
-    submitted_at timestamptz, ended_at timestamptz, updated_at timestamptz, version bigint""",
+    filled_value numeric, filled_price numeric, baseline_qty numeric, fee_rate numeric, error_code text,
+    error_message text, created_at timestamptz, submitted_at timestamptz, attempted_at timestamptz,
+    ended_at timestamptz, updated_at timestamptz, version bigint""",
     """insert into orders (id, account_id, seq, client_order_id, alpaca_id, origin, symbol, asset_class, side, qty,
     type, limit_price, time_in_force, status, filled_qty, filled_value, filled_price, baseline_qty, fee_rate,
-    created_at, submitted_at, attempted_at, ended_at, updated_at, version)
+    error_code, error_message, created_at, submitted_at, attempted_at, attempt_epoch, ended_at, updated_at, version)
     select n.id, l.id, l.event_seq + n.place, n.client_order_id, n.alpaca_id, 'external', n.symbol, n.asset_class,
     n.side, n.qty, n.type, n.limit_price, n.time_in_force, n.status, n.filled_qty, n.filled_value, n.filled_price,
-    n.baseline_qty, n.fee_rate, n.created_at, n.submitted_at, n.submitted_at, n.ended_at, n.updated_at, n.version
+    n.baseline_qty, n.fee_rate, n.error_code, n.error_message, n.created_at, n.submitted_at, n.attempted_at, l.epoch,
+    n.ended_at, n.updated_at, n.version
     from <rows>""",
 )
 _FILLS = _part(
@@ -104,7 +107,8 @@ _EVENTS = _part(
     "written_events",
     "place bigint, order_id uuid, kind text, status text, at timestamptz, data jsonb",
     """insert into order_events (account_id, seq, order_id, kind, status, at, data)
-    select l.id, l.event_seq + n.place, n.order_id, n.kind, n.status, n.at, n.data from <rows>""",
+    select l.id, l.event_seq + n.place, n.order_id, n.kind, n.status, n.at,
+    n.data || jsonb_build_object('epoch', l.epoch) from <rows>""",
 )
 _COMMANDS = _part(
     "written_commands",
@@ -210,8 +214,8 @@ def _external_rows(changes: Changes) -> Sequence[Row]:
         (
             o.id, places[o.id], o.client_order_id, o.alpaca_id, o.symbol, str(o.asset_class), str(o.side), o.qty,
             str(o.type), o.limit_price, str(o.time_in_force), str(o.status), o.filled_qty, o.filled_value,
-            o.filled_price, o.baseline_qty, o.fee_rate, o.created_at, o.submitted_at, o.ended_at, o.updated_at,
-            o.version,
+            o.filled_price, o.baseline_qty, o.fee_rate, o.error_code, o.error_message, o.created_at, o.submitted_at,
+            o.attempted_at, o.ended_at, o.updated_at, o.version,
         )
         for o in changes.created.values()
     ]  # fmt: skip

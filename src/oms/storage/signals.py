@@ -45,7 +45,9 @@ with lock as materialized (
             strategy, reason, valid_for_s, at)
 ), told as (
     insert into order_events (account_id, seq, order_id, kind, status, at, data)
-    select l.id, l.event_seq + n.place, n.id, 'accepted', 'pending', n.at, n.data
+    select l.id, l.event_seq + n.place, n.id, 'accepted', 'pending', n.at,
+        n.data || jsonb_build_object('configs_version', l.version, 'client_order_id',
+            '{PREFIX}-' || l.installation || '-' || replace(n.id::text, '-', ''))
     from lock l cross join unnest($2::uuid[], $3::bigint[], $17::timestamptz[], $18::jsonb[]) as n(id, place, at, data)
 ), counted as (
     update accounts a set event_seq = l.event_seq + cardinality($2::uuid[]) from lock l where a.id = l.id
@@ -197,7 +199,9 @@ def _values(place: int, arrival: Arrival) -> tuple[object, ...]:
     order_id, signal, at = arrival
     data = {
         "symbol": signal.symbol, "side": signal.side, "qty": signal.qty or "all", "type": signal.type,
-        "limit_price": signal.limit_price, "source": signal.source,
+        "limit_price": signal.limit_price, "source": signal.source, "asset_class": signal.asset_class,
+        "time_in_force": signal.time_in_force, "signal_id": signal.signal_id, "terms": signal.terms,
+        "strategy": signal.strategy, "reason": signal.reason, "valid_for_s": signal.valid_for_s,
     }  # fmt: skip
     return (
         order_id, place, signal.signal_id, signal.source, signal.terms, signal.symbol, str(signal.asset_class),

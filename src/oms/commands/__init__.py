@@ -1,0 +1,5 @@
+"""What an operator runs beside the OMS: each command wires what it needs, does it and ends.
+
+where   on which servers and with which keys: the settings', else those of the running `oms up`
+audit   `oms audit`
+"""
