@@ -5,14 +5,13 @@ Only ports that are taken on this machine are replaced. Which commands are run e
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,11 @@ from tests.acceptance.docs.commands import PAGES, Command, commands
 from tests.acceptance.docs.where import STAYS, Way, way_of
 from tests.clone import copy_repository
 from tests.stack import ROOT, ask, eventually, free_port
+from tests.terminal import staying
 
 from oms.embedded.lock import running_addresses
 
 _FOREIGN = ("ALPACA_", "APCA_", "OMS_", "PAPERBROKER_")
-_ENDED_BY_CTRL_C = {0, 2, 130, -signal.SIGINT}  # make's is 2, a shell's 130
 # What the API answers with a problem, on purpose: the guide has the id's place pasted as it stands.
 PROBLEMS = {"curl http://localhost:8000/api/v1/trading/orders/{order_id} | jq"}
 
@@ -66,34 +65,9 @@ class Clone:
         assert done.returncode == 0, f"{command}: code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    @contextlib.contextmanager
-    def running(self, text: str, until: str, within_s: float = 120) -> Iterator[Path]:
-        """A command that stays, from the line that says it is ready to the Ctrl-C; the file with what it printed."""
-        printed = self.folder / "printed"
-        with printed.open("wb") as terminal:
-            process = subprocess.Popen(
-                ["bash", "-c", self._here(text)],
-                cwd=self.folder,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=terminal,
-                stderr=terminal,
-                start_new_session=True,
-            )
-
-        def is_ready() -> bool:
-            said = printed.read_text(errors="replace")
-            assert process.poll() is None, f"{text} ended with {process.returncode}:\n{said[-3000:]}"
-            return until in said
-
-        try:
-            eventually(is_ready, within_s, why=f"{text} did not print {until!r}")
-            yield printed
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(60) in _ENDED_BY_CTRL_C
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    def running(self, text: str, until: str) -> AbstractContextManager[None]:
+        """A command that stays, from the line that says it is ready to the Ctrl-C."""
+        return staying(self._here(text), until, self.folder, self.env)
 
     def _here(self, text: str) -> str:
         """The text with the ports that the servers have got here."""
