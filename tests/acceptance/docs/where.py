@@ -43,6 +43,7 @@ CI: Mapping[str, str] = {
     "make setup && .venv/bin/pytest tests/test_oms.py -v": "both are parts of make test",
     "make test": ".ci/run",
     "make check": "a part of make test",
+    "make compose-test": "by hand, where an engine is; CI has none. Its own skipping is tested by it",
     "make docs": "tests/acceptance/docs/test_site.py builds the site in the same way",
 }
 
@@ -51,6 +52,10 @@ ELSEWHERE: Mapping[str, str] = {
     ".venv/bin/oms alerts test": (
         "tests/acceptance/alerts/test_alerts.py::test_oms_alerts_test_says_for_each_receiver_whether_it_arrived"
     ),
+    "uv tool install --constraints requirements/app.txt .": (
+        "tests/acceptance/docs/test_installed.py::test_uv_tool_install_gives_both_commands_at_the_pinned_versions"
+    ),
+    "uvx --from . oms up": ("tests/acceptance/docs/test_installed.py::test_uvx_starts_it_without_installing_it"),
     "cp -a data backup-2026-11-23": (
         "tests/acceptance/docs/test_commands.py::test_a_copy_of_the_stopped_folder_is_a_backup"
     ),
