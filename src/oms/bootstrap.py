@@ -106,9 +106,10 @@ async def _engine(settings: Settings) -> None:
             health = writer.health()
             error = health.last_error or (valuing[0].archive_error if valuing else "")
             questdb = {"ok": not error, **asdict(health), "error": error or ""}
+        feed_health = prices.feed.health()
         return {
             "prices": {"newest_age_s": book.newest_age_s()},
-            "feed": asdict(prices.feed.health()),
+            "feed": {"ok": not feed_health.trouble, "error": feed_health.trouble, **asdict(feed_health)},
             "questdb": questdb,
             "redis": {"listening": bool(listening) and listening[0].connected},
         }

@@ -64,6 +64,9 @@ class AccountState(msgspec.Struct):
     positions: dict[str, Position] = {}
     fees: list[DayFees] = []
     configuration: Configuration = msgspec.field(default_factory=Configuration)
+    status: str = "ACTIVE"
+    account_blocked: bool = False
+    trading_blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

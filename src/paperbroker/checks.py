@@ -38,6 +38,10 @@ class Hold:
 def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     """Accept a request. Raises Refusal."""
     configuration = account.state.configuration
+    if account.state.account_blocked or account.state.status != "ACTIVE":
+        raise forbidden("account is not active")
+    if account.state.trading_blocked:
+        raise forbidden("trading is blocked for this account")
     if configuration.suspend_trade:
         raise forbidden("new orders are rejected by user request")
     if request.fractional and not request.asset.crypto and not configuration.fractional_trading:

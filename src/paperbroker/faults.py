@@ -20,7 +20,7 @@ Kind = Literal[
     # orders
     "reject_accepted", "reject_cancel", "fill_before_cancel", "fill_before_replace",
     # connections of the streams
-    "refuse_stream", "data_error", "mute_data",
+    "refuse_stream", "deny_stream", "data_error", "mute_data",
 ]  # fmt: skip
 
 REQUEST_KINDS: tuple[Kind, ...] = ("deny", "rate_limit", "reject", "error", "timeout", "drop", "delay", "hide")

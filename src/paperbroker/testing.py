@@ -110,6 +110,10 @@ class Control:
         """Take a fill back; returns it."""
         return self._ask("POST", "/busts", {"execution_id": execution_id})
 
+    def set_state(self, **state: object) -> None:
+        """`status`, `account_blocked`, `trading_blocked` of the account."""
+        self._ask("PUT", f"/accounts/{self._key}/state", state)
+
     def reset(self, cash: object = None, positions: dict[str, object] | None = None) -> None:
         """A fresh account: no orders, no history."""
         body: dict[str, object] = {} if cash is None else {"cash": str(cash)}

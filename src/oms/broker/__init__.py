@@ -5,6 +5,7 @@ symbols     the broker's spellings of symbols
 translate   orders, fills, fees, positions, … → ours
 ticks       quotes and trades → ours
 failures    HTTP answers → our errors
+advice      what a refusal means, and what to do
 transport   sends one request, opens one socket: keys, timeouts, budget
 websocket   a socket's frames, heartbeat and end
 trading     the port Broker

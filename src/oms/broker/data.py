@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from oms.broker import ticks, wire
+from oms.broker.advice import about_prices
 from oms.broker.tickstream import AlpacaTickStream, connected
-from oms.broker.transport import T, Transport
+from oms.broker.transport import T, Transport, advise
 from oms.broker.wire import Unreadable
-from oms.domain.errors import BrokerBusy, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerRefused, BrokerUnknown
 from oms.domain.instruments import Instrument
 from oms.domain.market import Tick
 from oms.domain.values import AssetClass
@@ -109,7 +110,11 @@ class AlpacaMarketData:
             raise BrokerUnknown(f"GET {quotes_path}: the answer cannot be read: {error}") from None
 
     async def _get(self, decoder: msgspec.json.Decoder[T], path: str, query: Mapping[str, str]) -> T:
-        return await self._transport.fetch(decoder, "GET", path, Purpose.RECONCILE, query=query)
+        try:
+            return await self._transport.fetch(decoder, "GET", path, Purpose.RECONCILE, query=query)
+        except BrokerRefused as error:
+            advise(error, about_prices(error.message))
+            raise
 
 
 def _chunks(symbols: Sequence[str]) -> list[Sequence[str]]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from oms.broker import ticks
+from oms.broker.advice import about_stream
 from oms.broker.transport import Transport
 from oms.broker.websocket import Socket
 from oms.broker.wire import DataMessage, Unreadable
@@ -105,7 +106,8 @@ def stream_error(message: DataMessage) -> BrokerError:
     if code in {401, 402}:
         return BrokerUnauthorized(code, code, text)
     if code in {400, 403, 405, 406, 409}:
-        return BrokerRefused(code, code, text)
+        advice = about_stream(code)
+        return BrokerRefused(code, code, f"{text}: {advice}" if advice else text)
     return BrokerUnknown(f"the data stream failed: {text} ({code})")  # 404 timeout, 407 slow client, 500
 
 

@@ -58,6 +58,8 @@ _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
 
 _unknown_words: set[str] = set()  # said once each
 
+_TRADES = frozenset({"ACTIVE", "ACCOUNT_UPDATED"})  # its data being updated keeps no account from trading
+
 
 def order(record: wire.Order, book: SymbolBook) -> BrokerOrder | None:
     """An order; None (and a log line) for one of an asset class that is not traded here."""
@@ -193,7 +195,20 @@ def account(record: wire.Account) -> BrokerAccount:
         equity=number(equity, "equity"),
         buying_power=number(record.buying_power, "buying_power"),
         trading_blocked=bool(record.trading_blocked or record.account_blocked or record.trade_suspended_by_user),
+        trouble=_trouble(record),
     )
+
+
+def _trouble(record: wire.Account) -> str:
+    if record.account_blocked:
+        return "the broker has blocked the account (account_blocked): ask Alpaca's support why"
+    if record.trading_blocked:
+        return "the broker has blocked trading on the account (trading_blocked): ask Alpaca's support why"
+    if record.trade_suspended_by_user:
+        return "trading is suspended in the account's own settings (suspend_trade): switch it off in Alpaca's dashboard"
+    if record.status not in _TRADES:
+        return f"the account is {record.status}, not ACTIVE: it trades once Alpaca has opened it"
+    return ""
 
 
 def clock(record: wire.Clock) -> MarketClock:

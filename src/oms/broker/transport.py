@@ -16,10 +16,11 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from oms.broker.advice import about_keys
 from oms.broker.failures import failure, whole
 from oms.broker.websocket import Socket, opened
 from oms.broker.wire import Unreadable, decoded
-from oms.domain.errors import BrokerBusy, BrokerError, BrokerRefused, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerError, BrokerRefused, BrokerUnauthorized, BrokerUnknown
 from oms.ports import Budget, Clock, Purpose
 
 TIMEOUT_S = 10.0
@@ -120,6 +121,8 @@ class Transport:
             trouble = BrokerUnknown(f"{method} {path}: no answer within {self.patience.request_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
             trouble = BrokerUnknown(f"{method} {path}: {describe(error)}")
+        if isinstance(trouble, BrokerUnauthorized):
+            advise(trouble, about_keys(self.base_url, self.keys.key_id))
         # Raised here and not above: aiohttp's errors carry the request's headers, and with them the keys.
         if isinstance(trouble, BrokerBusy):
             self.budget.refused(trouble.retry_after_s)
@@ -129,8 +132,12 @@ class Transport:
     async def socket(self, url: str) -> AsyncIterator[Socket]:
         """A websocket to `url`. Raises BrokerUnauthorized, BrokerBusy (429) and BrokerUnknown."""
         session = self._opened_session()
-        async with opened(session, url, self.patience.request_s, self.patience.heartbeat_s, self.clock) as socket:
-            yield socket
+        try:
+            async with opened(session, url, self.patience.request_s, self.patience.heartbeat_s, self.clock) as socket:
+                yield socket
+        except BrokerUnauthorized as error:  # also what whoever speaks through the socket raises
+            advise(error, about_keys(self.base_url, self.keys.key_id))
+            raise
 
     async def close(self) -> None:
         """Drop all connections; later requests are BrokerUnknown."""
@@ -162,6 +169,13 @@ class Transport:
         if isinstance(trouble, BrokerRefused):
             trouble.message = self.keys.removed_from(trouble.message)
         return trouble
+
+
+def advise(error: BrokerRefused, advice: str) -> None:
+    """Say with the refusal what to do about it, once."""
+    if advice and advice not in error.message:
+        error.message = f"{error.message.rstrip('.')}: {advice}"
+        error.args = (f"{str(error).rstrip('.')}: {advice}",)
 
 
 def describe(error: Exception) -> str:

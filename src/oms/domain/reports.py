@@ -105,7 +105,7 @@ class BrokerPosition:
 
 @dataclass(frozen=True, slots=True)
 class BrokerAccount:
-    """The account's totals in USD."""
+    """The account's totals in USD. `trouble`: why it cannot trade, for a person; empty when it can."""
 
     broker_account_id: str
     number: str
@@ -115,6 +115,7 @@ class BrokerAccount:
     equity: Decimal
     buying_power: Decimal
     trading_blocked: bool
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

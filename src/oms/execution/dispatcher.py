@@ -75,6 +75,7 @@ class Dispatcher:
         self._pricing: set[asyncio.Task[None]] = set()
         self.waiting: dict[UUID, Order] = {}
         self.wake = asyncio.Event()
+        self.account_trouble = ""  # why the broker takes no order for the account
         self.limits = Limits.read(configs.version, configs.values, configs.modes)
 
     @property
@@ -176,6 +177,7 @@ class Dispatcher:
             now=self._time.now(),
             waited_s=self._waited_s(order),
             limits=self.limits,
+            account_trouble=self.account_trouble,
         )
 
     def _refuse_stale(self, changes: Changes) -> None:

@@ -250,6 +250,7 @@ class Engine:
         waiting, opened = session.dispatcher.waiting, session.book.open_orders()
         detail |= {
             "broker": {"ok": not session.rest_error, "error": session.rest_error},
+            "account": {"ok": not session.dispatcher.account_trouble, "error": session.dispatcher.account_trouble},
             "stream": {
                 "connected": streaming,
                 "last_message_age_s": None if last is None else round(now - last, 1),

@@ -48,6 +48,7 @@ class Sender:
         self._worth = worth
         self._unknown_at: list[float] = []
         self.unauthorized: BrokerUnauthorized | None = None
+        self.refusals = 0  # by the broker
 
     async def send(self, approved: ApprovedOrder) -> None:
         """Send an order whose intent is committed and for which a request is promised; follow it to its fate."""
@@ -110,6 +111,7 @@ class Sender:
         return False
 
     def _refuse(self, order_id: UUID, error: BrokerRefused) -> None:
+        self.refusals += 1
         code = f"BROKER_{error.code}" if error.code is not None else f"BROKER_HTTP_{error.status}"
         extras = "".join(f", {key}: {value}" for key, value in error.extras.items())
         self._end_refused(order_id, code, f"Alpaca refused it: {error.message}{extras}")

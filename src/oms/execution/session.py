@@ -43,6 +43,7 @@ ASKED_FULL_EVERY_S = 5.0
 CATCH_UP_EVERY_S = 1.0
 CATCH_UP_PAUSE_MAX_S = 30.0
 ACCOUNT_EVERY_S = 5.0  # after fills
+BLOCKED_EVERY_S = 15.0  # whether a blocked account trades again
 BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
 BACKOFF_S = (0.25, 5.0)  # ten seconds after the broker is back, everything agrees again
 DRAIN_S = 5.0
@@ -193,6 +194,7 @@ class Session:
         try:
             await self.reconciler.full()  # what comes in meanwhile waits in the queue
             self.fulls += 1
+            self._look_at_account()
             self.rest_error = ""
             self.stream_since = self._outside.clock.monotonic()
             for order in self.book.open_orders():
@@ -225,7 +227,7 @@ class Session:
     async def _reconcile(self) -> None:
         """Light while orders are open, full once a minute or when something asks for it; polling without a stream."""
         last_full = last_light = last_account = last_catch_up = self._outside.clock.monotonic()
-        fills_at_account = 0
+        at_account = 0
         began_waiting, catch_up_pause = last_full, CATCH_UP_EVERY_S
         while True:
             await asyncio.sleep(0.5)
@@ -254,8 +256,10 @@ class Session:
                     last_light = now
                     if self.book.open_orders() or not streaming:
                         await self.reconciler.light()
-                elif self.ledger.fills_booked != fills_at_account and now - last_account >= ACCOUNT_EVERY_S:
-                    last_account, fills_at_account = now, self.ledger.fills_booked
+                elif (self._account_changes() != at_account and now - last_account >= ACCOUNT_EVERY_S) or (
+                    self.dispatcher.account_trouble and now - last_account >= BLOCKED_EVERY_S
+                ):
+                    last_account, at_account = now, self._account_changes()
                     await self.reconciler.refresh_account()
                 else:
                     continue
@@ -268,7 +272,23 @@ class Session:
             except BrokerError as error:
                 self._broker_is_away(error)
 
+    def _account_changes(self) -> int:
+        """Counts what makes the account worth a look: fills move its cash, a refusal may mean that it is blocked."""
+        return self.ledger.fills_booked + self.sender.refusals
+
+    def _look_at_account(self) -> None:
+        """Say it once when the broker begins or ends to let the account trade."""
+        account = self.reconciler.findings.account
+        if account is None or account.trouble == self.dispatcher.account_trouble:
+            return
+        self.dispatcher.account_trouble = account.trouble
+        if account.trouble:
+            log.error("OMS cannot trade. Signals are rejected", reason=account.trouble)
+        else:
+            log.info("OMS trades again: the account is open")
+
     def _broker_answers(self) -> None:
+        self._look_at_account()
         self.rest_error = ""
         if self.status in {EngineStatus.RECONNECTING, EngineStatus.CANCEL_ONLY}:
             self.sender.forget_unknown()

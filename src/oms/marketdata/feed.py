@@ -42,6 +42,18 @@ class FeedHealth:
     last_error: str | None
     relayed: bool = False
 
+    @property
+    def trouble(self) -> str:
+        """Everything that is the matter, in one line; empty when all is well."""
+        lines = [
+            f"{asset_class} stream: {stream.last_error}"
+            for asset_class, stream in self.streams.items()
+            if stream.last_error and not stream.connected
+        ]
+        if self.last_error:
+            lines.append(f"prices by REST: {self.last_error}")
+        return "; ".join(lines)
+
 
 class PriceFeed(Protocol):
     """What the engine sees of prices, wherever they come from (Feed, RelayedFeed)."""

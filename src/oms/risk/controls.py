@@ -25,6 +25,7 @@ class RiskView:
 
     `open_buys` and `open_sells` are what other open, in-flight and unknown orders can still fill. `now` is the broker's
     time, `waited_s` how long the signal has waited. `price` is None where none was ever seen.
+    `account_trouble` is why the broker takes no order for the account.
     """
 
     instrument: Instrument | None
@@ -36,6 +37,7 @@ class RiskView:
     now: datetime
     waited_s: Decimal
     limits: Limits
+    account_trouble: str = ""
 
 
 class Verdict(StrEnum):
@@ -75,6 +77,13 @@ def closable(side: Side, view: RiskView) -> Decimal:
     waiting = view.open_sells if side is Side.SELL else view.open_buys
     left = max(held - waiting, ZERO)
     return view.instrument.floor(left) if view.instrument else left
+
+
+def account_open(order: Order, qty: Decimal, view: RiskView) -> Check | None:
+    """The broker lets the account trade; closing a position is an order too, and refused like any other."""
+    if not view.account_trouble:
+        return None
+    return Check("ACCOUNT_BLOCKED", Verdict.REFUSE, f"No order can be sent: {view.account_trouble}")
 
 
 def tradable(order: Order, qty: Decimal, view: RiskView) -> Check:
@@ -198,7 +207,8 @@ def pair(order: Order, qty: Decimal, view: RiskView) -> Check | None:
 
 
 CONTROLS = (
-    tradable, pair, market_hours, signal_age, order_quantity, increments, holdings, price_freshness, position_size,
+    account_open, tradable, pair, market_hours, signal_age, order_quantity, increments, holdings, price_freshness,
+    position_size,
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import msgspec
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from paperbroker.api.keys import shown_key, valid_key
+from paperbroker.faults import Fault
 
 MOST_WAITING_BYTES = 4 << 20
 _from_json = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -95,6 +97,14 @@ class Connection:
                     return
         except (WebSocketDisconnect, RuntimeError):  # the client has gone
             return
+
+
+async def refuse(websocket: WebSocket, fault: Fault) -> None:
+    """Do not take the connection: HTTP 403, or the fault's `status` with its `headers`."""
+    if fault.status is None:
+        await websocket.close()  # before it is accepted: 403
+    else:
+        await websocket.send_denial_response(Response(status_code=fault.status, headers=fault.headers))
 
 
 def key_in(*sources: object) -> str | None:

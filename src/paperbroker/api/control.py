@@ -65,6 +65,7 @@ class Control:
             ("/clock", "PUT", self._set_clock),
             ("/streams/cut", "POST", self._cut),
             ("/accounts/{key}/trades", "POST", self._trade),
+            ("/accounts/{key}/state", "PUT", self._set_state),
             ("/accounts/{key}/reset", "POST", self._reset),
             ("/busts", "POST", self._bust),
         ]
@@ -218,6 +219,21 @@ class Control:
         return self._books.trade(
             account, str(body.get("symbol", "")), str(body.get("side", "")), str(body.get("qty", "")), price
         )
+
+    def _set_state(self, request: Request, body: Body) -> object:
+        """`status`, `account_blocked`, `trading_blocked`: what the house decides about an account."""
+        state = self._account(request.path_params["key"]).state
+        for name, kind in (("status", str), ("account_blocked", bool), ("trading_blocked", bool)):
+            if name in body and not isinstance(body[name], kind):
+                raise unprocessable(f"{name} must be a {'text' if kind is str else 'truth value'}")
+        state.status = str(body.get("status", state.status))
+        state.account_blocked = bool(body.get("account_blocked", state.account_blocked))
+        state.trading_blocked = bool(body.get("trading_blocked", state.trading_blocked))
+        return {
+            "status": state.status,
+            "account_blocked": state.account_blocked,
+            "trading_blocked": state.trading_blocked,
+        }
 
     async def _reset(self, request: Request, body: Body) -> object:
         """`cash` and `positions` ({symbol: qty}); what is not given is as in a fresh account."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from starlette.websockets import WebSocket
 
-from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.api.connection import Connection, NotUnderstood, key_in, refuse
 from paperbroker.api.keys import valid_key
 from paperbroker.api.stream_events import Event, array_header, events_of
 from paperbroker.errors import StreamError
@@ -86,8 +86,8 @@ class DataStream:
 
     async def serve(self, websocket: WebSocket) -> None:
         client = Client(Connection(websocket), self._channels)
-        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
-            await websocket.close()
+        if self._faults and (fault := self._faults.take(Facts(path=websocket.url.path), "refuse_stream")):
+            await refuse(websocket, fault)
             return
         timeout = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._give_up_unless_authenticated, client)
         try:

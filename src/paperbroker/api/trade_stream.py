@@ -9,7 +9,7 @@ from collections import defaultdict
 import msgspec
 from starlette.websockets import WebSocket
 
-from paperbroker.api.connection import Connection, NotUnderstood, key_in
+from paperbroker.api.connection import Connection, NotUnderstood, key_in, refuse
 from paperbroker.api.late_updates import LateUpdates
 from paperbroker.faults import Facts, Faults
 from paperbroker.ledger import Ledger
@@ -33,8 +33,8 @@ class TradeStream:
     async def serve(self, websocket: WebSocket) -> None:
         connection = Connection(websocket)
         account_id: str | None = None
-        if self._faults and self._faults.take(Facts(path=websocket.url.path), "refuse_stream"):
-            await websocket.close()  # before it is accepted: HTTP 403
+        if self._faults and (fault := self._faults.take(Facts(path=websocket.url.path), "refuse_stream")):
+            await refuse(websocket, fault)
             return
         self._connections.add(connection)
         try:
@@ -72,6 +72,8 @@ class TradeStream:
 
     def _authenticate(self, connection: Connection, message: dict[str, object], account_id: str | None) -> str | None:
         key = key_in(message, message.get("data"))
+        if self._faults and self._faults.take(Facts(key), "deny_stream"):
+            key = None
         status = "unauthorized" if key is None else "authorized"
         self._send(connection, "authorization", {"status": status, "action": "authenticate"})
         if key is None:
