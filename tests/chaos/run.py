@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -112,6 +115,7 @@ async def _chaos(stack: Stack, seed: int, seconds: float) -> Figures:
             judgement = await judge(database, broker, load.sent)
         finally:
             await database.close()
+        judgement.miscounted += await asyncio.to_thread(_audit, stack)
         judgement.lost += [
             f"signal {name} was refused with {status}: {text}" for name, status, text in load.sent.refused
         ]
@@ -187,3 +191,11 @@ class EngineWatch:
             return answer.status == 200 and answer.json["execution_engine_status"] == "running"
         except (OSError, ValueError):
             return False
+
+
+def _audit(stack: Stack) -> list[str]:
+    """What `oms audit` says when it is not clean."""
+    command = [sys.executable, "-m", "oms.cli", "audit", "--data", str(stack.data)]
+    env = {**os.environ, "OMS_ENV_FILE": os.devnull, "ALPACA_API_KEY": KEY, "ALPACA_REQUESTS_PER_MINUTE": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
+    return [] if done.returncode == 0 else [f"oms audit ends with {done.returncode}: {done.stdout}{done.stderr}"]
