@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_every_variable_of_the_example_reaches_a_container() -> None:
     assert {"ALPACA_API_KEY", "ALPACA_API_SECRET"} <= named
     interpolated = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
     assert sorted(named - interpolated) == []
+
+
+def test_the_tests_in_the_image_import_only_what_the_image_holds() -> None:
+    """`docker compose exec app pytest tests/test_oms.py -v` has the container's packages, not the developer's."""
+    found: set[str] = set()
+    for name in ("conftest.py", "servers.py", "stack.py", "test_oms.py", "acceptance/guide/shell.py"):
+        for node in ast.parse((ROOT / "tests" / name).read_text()).body:  # not those below an `if` or a `with`
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    owners = packages_distributions()
+    wanted = {owner.lower() for name in found for owner in owners.get(name, [])} - {"trademk1"}
+    held = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements" / "container.txt").read_text(), re.MULTILINE))
+    assert {"pytest", "redis"} <= wanted
+    assert sorted(wanted - held) == []
 
 
 def test_no_key_gets_into_the_image() -> None:
