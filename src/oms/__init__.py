@@ -25,6 +25,7 @@ alerts      what a person must know: rejected orders, an engine or a stream that
 api         HTTP: the signal route, orders, positions, portfolio, events, health; errors to problems in one place
 embedded    real PostgreSQL, Valkey and QuestDB from pip
 audit       `oms audit`: orders and positions worked out once more, beside the tables and the broker
+backup      `oms backup` and `oms restore`: the record as one file, by PostgreSQL's own tools
 commands    what an operator runs beside the OMS, wired
 up          `oms up`: starts all parts, keeps them alive, stops them
 

@@ -38,9 +38,10 @@ from oms.signals.bus import RedisBus
 from oms.signals.intake import Intake
 from oms.signals.redis_intake import RedisIntake
 from oms.storage.alerts import PostgresAlerts
-from oms.storage.database import open_pool
+from oms.storage.database import Pool, open_pool
 from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
+from oms.storage.schema import check_schema
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 from oms.system import SystemClock, log_to_stderr, new_id
 from oms.waiting import ended, happens
@@ -72,7 +73,7 @@ async def _engine(settings: Settings) -> None:
     stop = _stop_on_signals()
     clock, random = SystemClock(), SystemRandom()
     database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
-    pool = await _patiently(lambda: open_pool(database_url, size=8, name="oms engine"), stop)
+    pool = await _patiently(lambda: _open_checked(database_url, size=8, name="oms engine"), stop)
     if pool is None:
         return
     store, bus = PostgresStore(pool), RedisBus(redis_url)
@@ -165,6 +166,9 @@ async def _api(settings: Settings) -> None:
         )
     )
     helpers = [_vital(intake.run(), stop)]
+    # The API listens also while PostgreSQL is away; of another schema it must not read.
+    checking = asyncio.ensure_future(_patiently(lambda: check_schema(pool), stop))
+    checking.add_done_callback(lambda task: stop.set() if not task.cancelled() and task.exception() else None)
     alerting: list[asyncio.Future[None]] = []
     if receivers and (key := _key_hash(settings)):
         alerter = Alerter(PostgresAlerts(alert_pool, key, EVENTS), receivers, clock, _own(SystemRandom()))
@@ -173,8 +177,10 @@ async def _api(settings: Settings) -> None:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
         if alerting:
             await asyncio.wait(alerting, timeout=FINISH_S)
+        if checking.done():
+            checking.result()
     finally:
-        await ended([*helpers, *alerting])
+        await ended([*helpers, *alerting, checking])
         await bus.close()
         await alert_pool.close()
         await pool.close()
@@ -199,7 +205,7 @@ async def _feed(settings: Settings) -> None:
             "The feed needs keys: set ALPACA_API_KEY and ALPACA_API_SECRET, or ALPACA_API_KEY=mock."
         )
     database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
-    pool = await _patiently(lambda: open_pool(database_url, size=2, name="oms feed"), stop)
+    pool = await _patiently(lambda: _open_checked(database_url, size=2, name="oms feed"), stop)
     if pool is None:
         return
     store = PostgresStore(pool)
@@ -235,6 +241,17 @@ def _vital(work: Coroutine[None, None, None], stop: asyncio.Event) -> asyncio.Ta
     task = asyncio.ensure_future(work)
     task.add_done_callback(ended)
     return task
+
+
+async def _open_checked(database_url: str, size: int, name: str) -> Pool:
+    """A pool on a database of our schema. Raises StoreUnavailable, ConfigurationError."""
+    pool = await open_pool(database_url, size=size, name=name)
+    try:
+        await check_schema(pool)
+    except BaseException:
+        await pool.close()
+        raise
+    return pool
 
 
 async def _known_account(store: PostgresStore, settings: Settings) -> UUID:

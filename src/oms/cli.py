@@ -30,6 +30,7 @@ Everyday:
                           oms db shell -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
   oms signals             follow the signals as they come in
   oms alerts test         send a test message to each of ALERT_URLS
+  oms backup              write the record to a file; `oms restore FILE` puts it back
   oms audit               work out orders and positions once more; compare with the tables and the broker
 
 The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
@@ -114,11 +115,20 @@ def feed(data: Data = None) -> None:
 
 
 @db.command("migrate")
-def migrate_database(data: Data = None) -> None:
-    """Bring the database to this version's schema."""
+def migrate_database(
+    data: Data = None,
+    backup: Annotated[
+        bool,
+        typer.Option("--backup/--no-backup", help="Whether an existing database is backed up before it is changed."),
+    ] = True,
+) -> None:
+    """Bring the database to this version's schema, after a backup into the data folder's `backups`."""
+    from oms.commands.backup import backup_before  # noqa: PLC0415
     from oms.storage.migrate import migrate  # noqa: PLC0415
 
-    migrate(_address(load_settings(data=data), "DATABASE_URL", lambda settings: settings.database_url))
+    settings = load_settings(data=data)
+    url = _address(settings, "DATABASE_URL", lambda settings: settings.database_url)
+    migrate(url, backup_before(url, settings) if backup else None)
 
 
 @db.command("shell", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -163,6 +173,36 @@ def test_alerts() -> None:
         typer.echo(f"{name}: {error or 'arrived'}")
         well = well and not error
     raise typer.Exit(0 if well else 1)
+
+
+@app.command("backup")
+def back_up(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to; default: a new file in the data folder's backups.")
+    ] = None,
+    data: Data = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=1, help="Leave only so many in the folder of backups.")
+    ] = None,
+) -> None:
+    """Write the record to one file, with PostgreSQL's own pg_dump, while the OMS trades on."""
+    from oms.commands.backup import backup  # noqa: PLC0415
+
+    backup(load_settings(data=data), file, keep)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `oms backup` made.")],
+    data: Data = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Into a database that is not empty; it is backed up before.")
+    ] = False,
+) -> None:
+    """Put a backup into the database: all of it or nothing. The OMS must not run on it."""
+    from oms.commands.backup import restore as put_back  # noqa: PLC0415
+
+    put_back(load_settings(data=data), file, replace=replace)
 
 
 @app.command("audit")

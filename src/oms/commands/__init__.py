@@ -2,4 +2,5 @@
 
 where   on which servers and with which keys: the settings', else those of the running `oms up`
 audit   `oms audit`
+backup  `oms backup`, `oms restore`, and the backup before a migration
 """

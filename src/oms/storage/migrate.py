@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from oms.domain.errors import ConfigurationError, StoreUnavailable
+from oms.storage.schema import check_known, known_schemas
 
 log = logging.getLogger(__name__)
 _LOCK = 7_305_482_116  # one migration at a time, whoever starts it
 
 
-def migrate(database_url: str) -> None:
-    """Upgrade the schema, or do nothing.
+Before = Callable[[str], Awaitable[None]]
+
+
+def migrate(database_url: str, before: Before | None = None) -> None:
+    """Upgrade the schema, or do nothing. `before` is awaited with the old schema when an existing one is to change.
 
     Raises ConfigurationError when the database is newer than this code, StoreUnavailable when it cannot be reached.
     """
-    asyncio.run(_migrate(database_url))
+    asyncio.run(_migrate(database_url, before))
 
 
-async def _migrate(database_url: str) -> None:
+async def _migrate(database_url: str, before: Before | None) -> None:
     engine = create_async_engine(_async_url(database_url))
     try:
-        connection = await _connect(engine)
+        opened = await _connect(engine)
         try:
-            await connection.exec_driver_sql(f"select pg_advisory_lock({_LOCK})")
-            await connection.commit()
-            await connection.run_sync(_upgrade)
-            await connection.commit()
+            await opened.exec_driver_sql(f"select pg_advisory_lock({_LOCK})")
+            await opened.commit()
+            current = await opened.run_sync(_current)
+            await opened.commit()
+            if before is not None and current is not None and current != known_schemas()[0]:
+                await before(current)
+            await opened.run_sync(_upgrade)
+            await opened.commit()
         finally:
-            await connection.close()
+            await opened.close()
     finally:
         await engine.dispose()
 
@@ -53,16 +62,17 @@ async def _connect(engine: AsyncEngine) -> AsyncConnection:
         ) from error
 
 
-def _upgrade(connection: Connection) -> None:
+def _current(connection: SyncConnection) -> str | None:
+    """The schema of the database. Raises ConfigurationError where this code does not know it."""
+    current: str | None = MigrationContext.configure(connection).get_current_revision()
+    check_known(current)
+    return current
+
+
+def _upgrade(connection: SyncConnection) -> None:
     config = _config()
     script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = {revision.revision for revision in script.walk_revisions()}
-    if current is not None and current not in known:
-        raise ConfigurationError(
-            f"The database has schema {current}, which this version of Trademk1 does not know (it knows up to "
-            f"{script.get_current_head()}). Start the newer version, or restore a backup made with this one."
-        )
+    current = _current(connection)
     if current == script.get_current_head():
         return
     config.attributes["connection"] = connection
