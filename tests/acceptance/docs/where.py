@@ -56,6 +56,18 @@ ELSEWHERE: Mapping[str, str] = {
         "tests/acceptance/docs/test_installed.py::test_uv_tool_install_gives_both_commands_at_the_pinned_versions"
     ),
     "uvx --from . oms up": ("tests/acceptance/docs/test_installed.py::test_uvx_starts_it_without_installing_it"),
+    ".venv/bin/oms backup": (
+        "tests/acceptance/upkeep/test_backup_and_restore.py::test_a_restored_record_catches_up_with_the_broker_and_trades_on"
+    ),
+    ".venv/bin/oms restore FILE": (
+        "tests/acceptance/upkeep/test_backup_and_restore.py::test_a_backup_goes_into_an_empty_server_and_back"
+    ),
+    ".venv/bin/oms restore FILE --replace": (
+        "tests/acceptance/upkeep/test_backup_and_restore.py::test_a_restored_record_catches_up_with_the_broker_and_trades_on"
+    ),
+    ".venv/bin/oms audit": (
+        "tests/acceptance/upkeep/test_audit.py::test_an_audit_while_orders_fill_raises_no_false_alarm"
+    ),
     "cp -a data backup-2026-11-23": (
         "tests/acceptance/docs/test_commands.py::test_a_copy_of_the_stopped_folder_is_a_backup"
     ),
