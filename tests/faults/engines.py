@@ -54,7 +54,7 @@ async def frozen_and_resumed(site: Site) -> str:
     on_its_way = rig.to_broker.trap(POST, Do.HOLD)
     order_id = await rig.accept()
     await on_its_way.sprung()
-    times = [await _takes_over(rig, rig.engine, second)]
+    took = await _takes_over(rig, rig.engine, second)
     also = await rig.accept()
     for one in (order_id, also):
         await rig.ended(one)
@@ -66,23 +66,28 @@ async def frozen_and_resumed(site: Site) -> str:
     second_posts = [request for request in second_to_broker.passed if request.startswith(POST)]
     assert len(second_posts) == 2
 
-    # Now the other way round, with a commit that arrives after the take-over.
+    # Now the other way round, with a commit that arrives when the lease has changed hands and nothing else has
+    # happened: only the epoch tells that it is late.
     rig.engine.kill()
     rig.to_broker.clear()
     rig.engine.start()
     await rig.engine.says(STANDS_BY)
     on_its_way = second_to_postgres.trap(field_text("approved"), Do.HOLD)
+    catches_up = rig.to_broker.trap(b"GET /v2/clock", Do.HOLD)
     order_id = await rig.accept()
     await on_its_way.sprung()
-    times.append(await _takes_over(rig, second, rig.engine))
-    await rig.ended(order_id)
-    await rig.converged()
+    second.freeze()
+    await catches_up.sprung(60)
     before = await _written(rig)
     second_to_postgres.release()
     await asyncio.sleep(1)
     assert await _written(rig) == before, "a commit of a former epoch was stored"
+    rig.to_broker.release()
+    await rig.running(rig.engine)
+    await rig.ended(order_id)
+    await rig.converged()
     await _fenced(rig, second)
-    return f"take-over {max(times):.1f} s at most, late commits = 0"
+    return f"take-over {took:.1f} s, late commits = 0"
 
 
 @row(17, "two engines", "second is standby")

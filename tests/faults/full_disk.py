@@ -13,8 +13,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.alert_receiver import AlertReceiver, alert_receiver
 from tests.faults.bench import Site
 from tests.faults.matrix import row
+from tests.faults.parts import until
 from tests.faults.rig import Rig
 
 LIMIT = 16 << 20  # the size of a WAL file: those are recycled, and can be written
@@ -35,8 +37,13 @@ from accounts a cross join generate_series(1, {FILLERS}) as n where a.name = 'fi
 @row(20, "disk full", "intake stops, cancels work", long=True)
 async def disk_full(site: Site) -> str:
     """Signals get 503 and are lost nowhere, the broker is asked to cancel; when there is room again, all goes on."""
+    with alert_receiver() as receiver:
+        return await _disk_full(site, receiver)
+
+
+async def _disk_full(site: Site, receiver: AlertReceiver) -> str:
     postgres = await site.own_postgres()
-    rig = await site.rig(database_url=postgres.url)
+    rig = await site.rig(database_url=postgres.url, ALERT_URLS=receiver.url)
     await rig.sql(_FILLER_ACCOUNT)
     await rig.sql(_FILLERS)
     resting = await rig.accept(type="limit", limit_price=1)
@@ -46,17 +53,26 @@ async def disk_full(site: Site) -> str:
     assert postgres.process is not None
     _limit_files(postgres.process.pid, LIMIT)
     begun = time.monotonic()
+    told = asyncio.ensure_future(_told_at(receiver))
     refused = await _until_refused(rig)
+    asked = time.monotonic()
     answer = await rig.ask("DELETE", f"/api/v1/trading/orders/{resting}")
     assert answer.status == 202, answer
     name = await rig.value("select client_order_id from orders where id = $1::text::uuid", resting)
     await _cancelled_there(rig, name)
-    alert = await _told(rig, begun)
+    cancelled = time.monotonic() - asked
+    alert = await told - begun
     _limit_files(postgres.process.pid, "unlimited")
     for signal_id in refused:
         await rig.ended(await rig.accept_at_last(signal_id))
     await rig.ended(resting, "cancelled")
-    return f"told after {alert:.1f} s; {len(refused)} signals got 503 and went through later"
+    signals = f"{len(refused)} signals got 503 and went through later"
+    return f"alert after {alert:.1f} s, cancel at the broker after {cancelled:.1f} s; {signals}"
+
+
+async def _told_at(receiver: AlertReceiver) -> float:
+    await until(lambda: receiver.told("could not extend file"), 90, "nobody was told of the full disk")
+    return time.monotonic()
 
 
 def _limit_files(pid: int, size: int | str) -> None:
@@ -91,14 +107,4 @@ async def _cancelled_there(rig: Rig, client_order_id: str, within_s: float = 30)
         if [order["status"] for order in theirs if order["client_order_id"] == client_order_id] == ["canceled"]:
             return
         assert time.monotonic() < end, "the cancel did not reach the broker"
-        await asyncio.sleep(0.2)
-
-
-async def _told(rig: Rig, begun: float, within_s: float = 30) -> float:
-    """When health says so."""
-    while True:
-        health = await rig.health()
-        if health["status"] != "ok":
-            return time.monotonic() - begun
-        assert time.monotonic() - begun < within_s, f"health is {health}"
         await asyncio.sleep(0.2)
