@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+STORE_PATIENCE_S = 7.0  # what was sent is drained for 5 s; the whole end takes 10 s at most
+
 
 def run_engine(settings: Settings) -> None:
     """The execution engine, until SIGTERM or Ctrl-C."""
@@ -125,6 +127,7 @@ async def _engine(settings: Settings) -> None:
     helpers = [_vital(intake.run(), stop)]
     if writer is not None:
         helpers.append(_vital(writer.run(), stop))
+    impatience = asyncio.ensure_future(_cut_off(stop, pool))
     try:
         await engine.run(stop)
     finally:
@@ -134,6 +137,7 @@ async def _engine(settings: Settings) -> None:
         if writer is not None and archive is not None:
             await writer.close()
             await archive.close()
+        impatience.cancel()
         log.info("OMS execution engine stopped")
 
 
@@ -169,6 +173,7 @@ async def _api(settings: Settings) -> None:
     # The API listens also while PostgreSQL is away; of another schema it must not read.
     checking = asyncio.ensure_future(_patiently(lambda: check_schema(pool), stop))
     checking.add_done_callback(lambda task: stop.set() if not task.cancelled() and task.exception() else None)
+    impatience = asyncio.ensure_future(_cut_off(stop, pool, alert_pool))
     alerting: list[asyncio.Future[None]] = []
     if receivers and (key := _key_hash(settings)):
         alerter = Alerter(PostgresAlerts(alert_pool, key, EVENTS), receivers, clock, _own(SystemRandom()))
@@ -184,6 +189,7 @@ async def _api(settings: Settings) -> None:
         await bus.close()
         await alert_pool.close()
         await pool.close()
+        impatience.cancel()
 
 
 def _listening(host: str) -> Callable[[int], None]:
@@ -228,6 +234,15 @@ async def _feed(settings: Settings) -> None:
         for close in (relay.close, feed.close, broker.close, data.close, store.close):
             await close()
         log.info("OMS feed stopped")
+
+
+async def _cut_off(stop: asyncio.Event, *pools: Pool) -> None:
+    """A PostgreSQL that is silent must not hold up our end: some time after `stop` its connections are cut off."""
+    await stop.wait()
+    await asyncio.sleep(STORE_PATIENCE_S)
+    log.warning("database_cut_off", reason=f"it did not let us end within {STORE_PATIENCE_S:.0f} s")
+    for pool in pools:
+        pool.terminate()
 
 
 def _vital(work: Coroutine[None, None, None], stop: asyncio.Event) -> asyncio.Task[None]:

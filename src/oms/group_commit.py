@@ -55,6 +55,10 @@ class GroupCommit(Generic[Item, Result]):
                 if not self._waiting:
                     self._arrived.clear()
                 await self._store(batch)
+                if _is_cancelled():
+                    # The database's client can turn a cancellation that comes in the middle of its call into an error
+                    # of its own, which went to the callers: without this, `run` would wait for ever.
+                    raise asyncio.CancelledError
         finally:
             self._closed = True
             for _, future in self._waiting:
@@ -86,3 +90,9 @@ class GroupCommit(Generic[Item, Result]):
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

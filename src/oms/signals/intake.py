@@ -18,6 +18,7 @@ from oms.domain.signals import Signal
 from oms.domain.values import trimmed
 from oms.group_commit import GroupCommit
 from oms.ports import Acceptance, Bus, Clock, Ids, SignalStore
+from oms.waiting import ended
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,17 @@ class Intake:
 
     async def run(self) -> None:
         """Commit and publish until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._commit.run(), name="signals: commit")
-            tasks.create_task(self._publisher.run(), name="signals: publish")
+        tasks = [
+            asyncio.create_task(self._commit.run(), name="signals: commit"),
+            asyncio.create_task(self._publisher.run(), name="signals: publish"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()  # raises what ended it
+        finally:
+            await ended(tasks)
 
     async def accept(self, account_id: UUID, signal: Signal, order_id: UUID | None = None) -> Acceptance:
         """Store the signal as a pending order; answered after the commit.

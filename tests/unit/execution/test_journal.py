@@ -54,3 +54,22 @@ async def test_a_failed_commit_ends_it_and_nothing_is_written_after() -> None:
         await running
     assert late.cancelled() or late.exception() is not None
     assert len(written) == 1
+
+
+async def test_it_ends_also_where_the_client_turns_a_cancellation_into_an_error_of_its_own() -> None:
+    """Seen in asyncpg when a cancelled statement does not come back in time: `run` must not wait for ever then."""
+
+    async def store(changes: Changes) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise StoreUnavailable("the release of the connection timed out") from None
+
+    journal = Journal(store)
+    running = asyncio.ensure_future(journal.run())
+    future = journal.record(change(0))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=10)
+    assert done, "the journal still runs"
+    assert isinstance(future.exception(), StoreUnavailable)
