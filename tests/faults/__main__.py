@@ -18,8 +18,8 @@ def main() -> int:
     outcomes = asyncio.run(run(folder, numbers))
     found = [outcomes[number] for number in sorted(outcomes)]
     for outcome in found:
-        if outcome.trace:
-            print(f"--- row {outcome.row.number}\n{outcome.trace}", file=sys.stderr)
+        if outcome.failure:
+            print(f"--- row {outcome.row.number}\n{outcome.failure}\n{outcome.trace}", file=sys.stderr)
     print(table(found))
     return 0 if all(not outcome.failure for outcome in found) else 1
 

@@ -66,6 +66,8 @@ async def _disk_full(site: Site, receiver: AlertReceiver) -> str:
     for signal_id in refused:
         await rig.ended(await rig.accept_at_last(signal_id))
     await rig.ended(resting, "cancelled")
+    await rig.sql("delete from orders where client_order_id like 'filler-%'")  # no orders that were ever accepted
+    await rig.sql("delete from accounts where name = 'filler'")
     signals = f"{len(refused)} signals got 503 and went through later"
     return f"alert after {alert:.1f} s, cancel at the broker after {cancelled:.1f} s; {signals}"
 

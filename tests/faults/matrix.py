@@ -122,8 +122,8 @@ async def _count(outcome: Outcome, site: Site) -> None:
         outcome.doubled += len(found.doubled)
         outcome.false_rejects += len(found.false_rejects)
         outcome.signals += len(rig.accepted)
-        if found and not outcome.failure:
-            outcome.failure = str(found)
+        if not outcome.failure:
+            outcome.failure = str(found) if found else await rig.audited()
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

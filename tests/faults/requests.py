@@ -75,13 +75,16 @@ async def request_late(site: Site) -> str:
         await one_order(rig, order_id)
         statuses = [post["status"] for post in await rig.posts_of(order_id)]
         assert statuses == [200, 422], statuses
-    await in_thread(rig.control.fault, "drop_updates", count=None)  # the stream would tell of it first
+    # Neither the stream nor a listing may tell of it before.
+    await in_thread(rig.control.fault, "drop_updates", count=None)
+    listings = rig.to_broker.trap(b"GET /v2/orders?", Do.HOLD, times=1_000)
     first = rig.to_broker.trap(POST, Do.LATE, late_s=3.0)
     asked = rig.to_broker.trap(LOOKUP, Do.HOLD_ANSWER)  # it was 404 when it was asked
     order_id = await rig.accept()
     await first.sprung()
     await asked.sprung()
     await first.delivered.wait()
+    listings.times = 0
     rig.to_broker.release()
     await one_order(rig, order_id)
     statuses = [post["status"] for post in await rig.posts_of(order_id)]

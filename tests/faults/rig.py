@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -303,6 +305,19 @@ class Rig:
             if time.monotonic() - begun > within_s:
                 raise AssertionError(f"no convergence within {within_s:g} s: {found}; logs in {self.folder}")
             await asyncio.sleep(0.25)
+
+    async def audited(self) -> str:
+        """What `oms audit` has to say; empty when it is clean."""
+        env = {
+            "PATH": os.environ["PATH"], "OMS_ENV_FILE": os.devnull, "ALPACA_API_KEY": self.key,
+            "DATABASE_URL": self.at.database_url, "PAPERBROKER_URL": self.at.broker_url,
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "oms.cli", "audit", env=env, cwd=self.folder,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        return "" if process.returncode == 0 else f"oms audit ends with {process.returncode}: {said.decode()}"
 
     def requests(self, method: str, path: str, **wanted: object) -> list[Any]:
         """The account's requests that reached the broker."""

@@ -45,6 +45,8 @@ class Journal:
         finally:
             commits.cancel()
             await asyncio.gather(commits, return_exceptions=True)
+            if self._failed.done():
+                self._failed.exception()  # seen: a failure while we end has nobody else to tell
 
     async def _commit(self, batch: Sequence[Changes]) -> Sequence[None]:
         merged = Changes()
