@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-STORE_PATIENCE_S = 7.0  # what was sent is drained for 5 s; the whole end takes 10 s at most
+STORE_PATIENCE_S = 6.0  # what was sent is drained for 5 s; the whole end takes 10 s at most
 
 
 def run_engine(settings: Settings) -> None:

@@ -124,7 +124,7 @@ async def inside_the_fill_transaction(site: Site) -> str:
     await _restarted(rig, order_id)
     error = position_error(await rig.ours())
     assert error == 0
-    return f"position − sum of fills = {error} at 4 points"
+    return f"position − sum of fills = {error.normalize():f} at 4 points"
 
 
 @row(30, "SIGTERM mid-submit", "drained <= 5 s, gone <= 10 s", long=True)

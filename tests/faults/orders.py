@@ -55,7 +55,7 @@ async def partial_fill_then_cancel(site: Site) -> str:
     held = await rig.value("select qty from positions where symbol = $1", SYMBOL)
     error = position_error(await rig.ours())
     assert (held, error) == (14, 0)
-    return f"4 of 10 kept; position − sum of fills = {error} (invariant 6)"
+    return f"4 of 10 kept; position − sum of fills = {error.normalize():f} (invariant 6)"
 
 
 async def _replaced(rig: Rig, url: str, alpaca_id: str, **terms: object) -> tuple[int, Any]:
@@ -81,9 +81,9 @@ async def fill_beats_replace(site: Site) -> str:
     refused = status == 422
     if not refused:
         await rig.until("select status = 'rejected' from orders where alpaca_id = $1", new["id"])
-    filled = sum(order["filled_qty"] for order in (await rig.ours()).orders)
+    filled = sum((order["filled_qty"] for order in (await rig.ours()).orders), Decimal(0))
     assert filled == 10, f"the chain for 10 has filled {filled}"
-    return f"chain filled {filled} of 10 (invariant 8), the new one {'422' if refused else 'rejected'}"
+    return f"chain filled {filled.normalize():f} of 10 (invariant 8), the new one {'422' if refused else 'rejected'}"
 
 
 @row(28, "answer to a replace lost", "one live order")

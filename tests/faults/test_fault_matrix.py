@@ -32,3 +32,7 @@ def test_row_of_the_fault_matrix_holds(number: int, outcomes: dict[int, Outcome]
     print(f"{outcome.row.fault}: {outcome.measured}")
     assert not outcome.failure, f"{outcome.row.fault}: {outcome.failure}\n{outcome.trace}"
     assert (outcome.lost, outcome.doubled, outcome.false_rejects) == (0, 0, 0)
+
+
+def test_the_matrix_has_every_row_of_the_design() -> None:
+    assert sorted(MATRIX.rows) == list(range(1, 32))

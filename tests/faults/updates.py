@@ -42,7 +42,7 @@ async def every_update_three_times(site: Site) -> str:
     record = await rig.ours()
     error = position_error(record)
     assert error == 0
-    return f"position error = {error} after {len(record.fills)} fills"
+    return f"position error = {error.normalize():f} after {len(record.fills)} fills"
 
 
 @row(12, "updates reordered", "same final state")
