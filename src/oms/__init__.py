@@ -26,6 +26,7 @@ api         HTTP: the signal route, orders, positions, portfolio, events, health
 embedded    real PostgreSQL, Valkey and QuestDB from pip
 audit       `oms audit`: orders and positions worked out once more, beside the tables and the broker
 backup      `oms backup` and `oms restore`: the record as one file, by PostgreSQL's own tools
+snapshot    `oms snapshot`: positions and orders as JSON and CSV
 commands    what an operator runs beside the OMS, wired
 up          `oms up`: starts all parts, keeps them alive, stops them
 

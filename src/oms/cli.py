@@ -31,6 +31,7 @@ Everyday:
   oms signals             follow the signals as they come in
   oms alerts test         send a test message to each of ALERT_URLS
   oms backup              write the record to a file; `oms restore FILE` puts it back
+  oms snapshot            write positions and orders as JSON and CSV
   oms audit               work out orders and positions once more; compare with the tables and the broker
 
 The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
@@ -203,6 +204,23 @@ def restore(
     from oms.commands.backup import restore as put_back  # noqa: PLC0415
 
     put_back(load_settings(data=data), file, replace=replace)
+
+
+@app.command("snapshot")
+def take_snapshot(
+    data: Data = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where to; default: the data folder's snapshots.")
+    ] = None,
+    days: Annotated[
+        float, typer.Option("--days", min=0, help="Orders that changed within so many days; open ones always.")
+    ] = 1,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Leave only so many in the folder.")] = None,
+) -> None:
+    """Write positions and orders as JSON and CSV, as they are at this moment."""
+    from oms.commands.snapshot import snapshot  # noqa: PLC0415
+
+    snapshot(load_settings(data=data), folder, days, keep)
 
 
 @app.command("audit")

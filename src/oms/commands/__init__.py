@@ -2,5 +2,6 @@
 
 where   on which servers and with which keys: the settings', else those of the running `oms up`
 audit   `oms audit`
+snapshot  `oms snapshot`
 backup  `oms backup`, `oms restore`, and the backup before a migration
 """

@@ -67,6 +67,7 @@ ELSEWHERE: Mapping[str, str] = {
     ".venv/bin/oms restore FILE --replace": (
         "tests/acceptance/upkeep/test_backup_and_restore.py::test_a_restored_record_catches_up_with_the_broker_and_trades_on"
     ),
+    ".venv/bin/oms snapshot": "tests/acceptance/upkeep/test_snapshot.py::test_a_snapshot_holds_what_the_api_shows",
     ".venv/bin/oms audit": (
         "tests/acceptance/upkeep/test_audit.py::test_an_audit_while_orders_fill_raises_no_false_alarm"
     ),

@@ -1,0 +1,63 @@
+"""`oms snapshot`: the same positions and orders as the API shows, exactly, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.acceptance.upkeep.conftest import Oms
+from tests.stack import Stack
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def test_a_snapshot_holds_what_the_api_shows(tmp_path: Path, oms: Oms) -> None:
+    data = tmp_path / "data"
+    with Stack(data) as stack:
+        stack.traded(symbol="AAPL", side="buy", qty=3, reason='quoted "text", with a comma')
+        stack.traded(symbol="BTC/USD", side="sell", qty="0.000000001")
+        stack.traded(symbol="AAPL", side="buy", qty=5000)
+        done = oms("snapshot", "--data", str(data))
+        assert done.returncode == 0, done.stderr
+        orders = {one["id"]: one for one in stack.get("/api/v1/trading/orders")}
+        positions = {one["symbol"]: one for one in stack.get("/api/v1/trading/positions?include_closed=true")}
+    [folder] = (data / "snapshots").iterdir()
+    assert done.stdout == f"{folder}: {len(positions)} positions, 3 orders\n"
+    assert folder.stat().st_mode & 0o077 == 0
+    written = json.loads((folder / "orders.json").read_text())["orders"]
+    held = json.loads((folder / "positions.json").read_text())["positions"]
+    for name, rows in (("orders", written), ("positions", held)):
+        with (folder / f"{name}.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert lines == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    assert {row["id"] for row in written} == set(orders)
+    for row in written:
+        shown = orders[row["id"]]
+        assert (Decimal(row["qty"]), row["status"], row["reason"]) == (shown["qty"], shown["status"], shown["reason"])
+        assert row["filled_price"] is None or Decimal(row["filled_price"]) == shown["filled_price"]
+    for row in held:
+        assert isinstance(row["qty"], str)
+        assert "E" not in row["qty"]
+        assert Decimal(row["qty"]) == positions[row["symbol"]]["qty"]
+        assert Decimal(row["avg_price"]) == positions[row["symbol"]]["avg_price"]
+
+
+def test_only_so_many_snapshots_are_kept(tmp_path: Path, migrated_database_url: str, oms: Oms) -> None:
+    folder = tmp_path / "here"
+    for name in ("20250101T000000Z", "20250102T000000Z", "mine"):
+        (folder / name).mkdir(parents=True)
+    done = oms("snapshot", "--folder", str(folder), "--keep", "2", DATABASE_URL=migrated_database_url)
+    assert done.returncode == 0, done.stderr
+    left = sorted(path.name for path in folder.iterdir())
+    assert len(left) == 3
+    assert {"20250102T000000Z", "mine"} < set(left)
+
+
+def test_nothing_half_is_left_of_a_snapshot_that_failed(tmp_path: Path, database_url: str, oms: Oms) -> None:
+    done = oms("snapshot", "--folder", str(tmp_path / "here"), DATABASE_URL=database_url)
+    assert done.returncode == 2
+    assert "no schema of Trademk1" in done.stderr
+    assert not (tmp_path / "here").exists()
