@@ -28,6 +28,7 @@ audit       `oms audit`: orders and positions worked out once more, beside the t
 backup      `oms backup` and `oms restore`: the record as one file, by PostgreSQL's own tools
 snapshot    `oms snapshot`: positions and orders as JSON and CSV
 commands    what an operator runs beside the OMS, wired
+doctor      `oms doctor`: keys, account, data plan, servers, disk, ports, `.env`, each with what to do
 up          `oms up`: starts all parts, keeps them alive, stops them
 
 ports       the few openings to the outside

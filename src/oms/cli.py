@@ -29,6 +29,7 @@ Everyday:
   oms db shell            look into the database, or change limits:
                           oms db shell -c "UPDATE configs SET value = '20000' WHERE key = 'max_position_size_usd'"
   oms signals             follow the signals as they come in
+  oms doctor              check keys, account, servers, disk, ports and .env, and say what to do
   oms alerts test         send a test message to each of ALERT_URLS
   oms backup              write the record to a file; `oms restore FILE` puts it back
   oms snapshot            write positions and orders as JSON and CSV
@@ -159,6 +160,23 @@ def signals(data: Data = None) -> None:
         raise ConfigurationError(f"Redis does not answer: {error}") from error
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+@app.command()
+def doctor(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of objects.")] = False,
+) -> None:
+    """Check keys, account, data plan, servers, disk, ports and .env; exit code 1 when anything has failed.
+
+    It changes nothing, and works with and without a running OMS.
+    """
+    from oms.doctor.examination import examine  # noqa: PLC0415
+    from oms.doctor.finding import Verdict, shown, to_json  # noqa: PLC0415
+
+    findings = asyncio.run(examine(data))
+    typer.echo(to_json(findings) if as_json else shown(findings))
+    raise typer.Exit(1 if any(one.verdict is Verdict.FAILED for one in findings) else 0)
 
 
 @alerts.command("test")

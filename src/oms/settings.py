@@ -207,6 +207,8 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "alert_urls": ("ALERT_URLS", _urls),
 }
 
+NAMES = frozenset(name for name, _ in _READERS.values())  # every variable that is read here, but for APCA_*
+
 # The names of Alpaca's own tools, understood where ours says nothing. The secret is looked at apart.
 _APCA = {
     "ALPACA_API_KEY": "APCA_API_KEY_ID",
