@@ -9,14 +9,18 @@ risk        one pure function a control, and the gate that makes the only kind o
 execution   the engine, only writer of order state:
               engine       its life: account, lease, one session after another
               session      everything in memory and every task around it, until the first doubt
+              desk         what the parts of a session share
               dispatcher   accepted orders through the gate, in order
-              sender       approved orders to the broker
+              sender       approved orders to the broker; wire: the one place from which they go out
               resolver     what became of those whose answer was lost
               ledger       what the broker reports, applied one at a time
               book         the memory: every change that can happen to orders and positions
+              drift        the memory of differences between the record and the broker
               journal      group commit of those changes
-              reconcile    what is stored and what the broker holds, brought together
-              budget, market_time, worth, commands, event_relay, status
+              reconcile    what is stored and what the broker holds, brought together: adoption (the first contact),
+                           executions, fees, comparison (positions), gone (orders that the broker does not know)
+              commands     what the API asks: cancels, and decisions of people (halt, resume, adopt, ignore)
+              budget, breaker, market_time, worth, event_relay, status
 broker      Alpaca: requests, update stream, market data, JSON to domain and back. Nothing else knows Alpaca
 portfolio   positions valued at the latest prices, every five seconds
 marketdata  what to follow, ticks to QuestDB, latest prices and how fresh they are
@@ -35,6 +39,7 @@ ports       the few openings to the outside
 group_commit  whatever arrives during a commit goes into the next one
 waiting     for an event, no longer than so long
 settings    what environment, `.env` and flags say
+decide      `oms drift`, `oms halt`, `oms resume`
 system      the real clock and randomness, the log
 bootstrap   wires everything, once, for each process
 cli         the command `oms`

@@ -21,9 +21,10 @@ from oms.alerts.receivers import receivers_of
 from oms.broker import connect
 from oms.domain.errors import ConfigurationError, StoreUnavailable
 from oms.execution.budget import RequestBudget
+from oms.execution.desk import Outside
 from oms.execution.engine import Engine, Identity
 from oms.execution.event_relay import EventRelay
-from oms.execution.session import Outside, Session
+from oms.execution.session import Session
 from oms.marketdata.archive import QuestArchive
 from oms.marketdata.engine_prices import EnginePrices
 from oms.marketdata.feed import Feed
@@ -39,6 +40,7 @@ from oms.signals.intake import Intake
 from oms.signals.redis_intake import RedisIntake
 from oms.storage.alerts import PostgresAlerts
 from oms.storage.database import Pool, open_pool
+from oms.storage.decisions import Decisions
 from oms.storage.engine import PostgresStore
 from oms.storage.queries import Queries
 from oms.storage.schema import check_schema
@@ -157,6 +159,7 @@ async def _api(settings: Settings) -> None:
     app = create_app(
         Dependencies(
             queries=Queries(pool),
+            decisions=Decisions(pool),
             intake=intake,
             clock=clock,
             ids=new_id,

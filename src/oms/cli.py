@@ -34,6 +34,8 @@ Everyday:
   oms backup              write the record to a file; `oms restore FILE` puts it back
   oms snapshot            write positions and orders as JSON and CSV
   oms audit               work out orders and positions once more; compare with the tables and the broker
+  oms drift               where the record and the broker differ, and what to do about it
+  oms halt, oms resume    send nothing new; trade again
 
 The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL name:
   oms serve               the API
@@ -49,6 +51,8 @@ db = typer.Typer(help="The database: a shell, and its schema.", no_args_is_help=
 app.add_typer(db, name="db")
 alerts = typer.Typer(help="Alerts: see whether they arrive.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(alerts, name="alerts")
+drift = typer.Typer(help="Where the record and the broker differ.", rich_markup_mode=None)
+app.add_typer(drift, name="drift")
 
 Host = Annotated[str | None, typer.Option("--host", help="Address of the API. [env: OMS_HOST; default: 127.0.0.1]")]
 Port = Annotated[
@@ -129,7 +133,7 @@ def migrate_database(
     from oms.storage.migrate import migrate  # noqa: PLC0415
 
     settings = load_settings(data=data)
-    url = _address(settings, "DATABASE_URL", lambda settings: settings.database_url)
+    url = _database(settings)
     migrate(url, backup_before(url, settings) if backup else None)
 
 
@@ -138,7 +142,7 @@ def shell(context: typer.Context, data: Data = None) -> None:
     """Open psql on the database; arguments are psql's, e.g. oms db shell -c 'select * from configs'."""
     from oms.embedded.pginstall import install_folder  # noqa: PLC0415
 
-    url = _address(load_settings(data=data), "DATABASE_URL", lambda settings: settings.database_url)
+    url = _database(load_settings(data=data))
     psql = install_folder() / "bin" / "psql"
     sys.stdout.flush()
     os.execv(psql, [str(psql), "--dbname", url.replace("+asyncpg", "", 1), *context.args])  # noqa: S606 - no shell is the point
@@ -259,6 +263,59 @@ def audit_everything(
     from oms.commands.audit import audit  # noqa: PLC0415
 
     raise typer.Exit(audit(load_settings(data=data), with_broker=broker, days=days, as_object=as_json))
+
+
+Reason = Annotated[str, typer.Option("--reason", help="Why: it is kept with your name.")]
+
+
+@drift.callback(invoke_without_command=True)
+def show_drift(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is resolved, the last 50.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """Where the record and the broker differ, since when, and what blocks a symbol."""
+    if context.invoked_subcommand is None:
+        from oms.decide import show_drift as shown  # noqa: PLC0415
+
+        settings = load_settings(data=data)
+        typer.echo(shown(settings, _database(settings), everything=everything, as_json=as_json))
+
+
+@drift.command("adopt")
+def adopt_drift(drift_id: Annotated[int, typer.Argument(metavar="ID")], reason: Reason, data: Data = None) -> None:
+    """The broker is right: book the difference as a correction of the position, once."""
+    _decide(data, "drift_adopt", reason, drift_id=drift_id)
+
+
+@drift.command("ignore")
+def ignore_drift(drift_id: Annotated[int, typer.Argument(metavar="ID")], reason: Reason, data: Data = None) -> None:
+    """Accept the difference as it is: it blocks nothing until it changes."""
+    _decide(data, "drift_ignore", reason, drift_id=drift_id)
+
+
+@app.command()
+def halt(reason: Reason, data: Data = None) -> None:
+    """Send nothing new until `oms resume`, also after a restart. Cancels pass."""
+    _decide(data, "halt", reason)
+
+
+@app.command()
+def resume(reason: Reason, data: Data = None) -> None:
+    """Trade again after `oms halt`."""
+    _decide(data, "resume", reason)
+
+
+def _decide(data: Path | None, kind: str, reason: str, **more: object) -> None:
+    from oms.decide import decide  # noqa: PLC0415
+
+    settings = load_settings(data=data)
+    typer.echo(decide(settings, _database(settings), kind, reason, more))
+
+
+def _database(settings: Settings) -> str:
+    return _address(settings, "DATABASE_URL", lambda found: found.database_url)
 
 
 def _address(settings: Settings, variable: str, field: Callable[[Settings], str | None]) -> str:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from oms.domain.drift import Drift
 from oms.domain.errors import StoreConflict
 from oms.domain.events import OrderEvent
 from oms.domain.fills import Fill
@@ -30,6 +31,7 @@ from oms.domain.reports import (
     FeeActivity,
     MarketClock,
     OrderUpdate,
+    UnreadableRecord,
     UnreadableUpdate,
 )
 from oms.domain.signals import Signal
@@ -96,7 +98,8 @@ class Updates(Protocol):
 class Broker(Protocol):
     """Alpaca's trading API. Every call has a timeout.
 
-    All raise BrokerUnauthorized, BrokerBusy (429, not executed) and BrokerUnknown (may have been executed).
+    All raise BrokerUnauthorized, BrokerBusy (429, not executed), BrokerUnknown (may have been executed) and, of that,
+    BrokerUnreadable. A listing leaves out a record that it cannot read, and `take_unreadable` tells of it.
     """
 
     async def account(self) -> BrokerAccount: ...
@@ -122,7 +125,7 @@ class Broker(Protocol):
         """All orders submitted after that time, whatever their status, oldest first."""
 
     async def fills_since(self, after: datetime) -> Sequence[BrokerFill]:
-        """All FILL activities after that time, sorted by order and cumulative quantity."""
+        """All FILL activities after that time, busts too, sorted by order and cumulative quantity."""
 
     async def fills_of(self, broker_order_id: str) -> Sequence[BrokerFill]:
         """All FILL activities of one order, by cumulative quantity."""
@@ -131,6 +134,9 @@ class Broker(Protocol):
         """All CFEE activities after that time."""
 
     async def positions(self) -> Sequence[BrokerPosition]: ...
+
+    def take_unreadable(self) -> Sequence[UnreadableRecord]:
+        """The records that listings left out since this was last asked."""
 
     def updates(self) -> AbstractAsyncContextManager[Updates]:
         """Connect, authenticate and listen to `trade_updates`. Raises BrokerUnauthorized, BrokerUnknown."""
@@ -224,7 +230,11 @@ class SignalStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What the API asks of the engine: `cancel` with an order's id."""
+    """What a person or a program asks of the engine.
+
+    `cancel` with an order's id; `drift_adopt` and `drift_ignore` with `drift_id`, `halt` and `resume`, each with `by`
+    and `reason` in `data`.
+    """
 
     id: UUID
     kind: str
@@ -243,19 +253,34 @@ class Configs:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """Whether trading is halted by a person: latched, so that it outlives the engine."""
+
+    is_on: bool
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRecord:
     """The account as stored. `watermark` is up to when activities have been booked, `adopted_at` when its positions
-    were taken in; both None before the first contact."""
+    were taken in; both None before the first contact. `in_sync_at`: when a full pass last found nothing open."""
 
     id: UUID
     broker_account_id: str
     watermark: datetime | None
     adopted_at: datetime | None
+    in_sync_at: datetime | None = None
+    halt: Halt | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
-    """What an engine holds in memory: open orders with their fills, every position, limits, aliases."""
+    """What an engine holds in memory: open orders with their fills, every position, limits, aliases.
+
+    `drift` are the rows of the drift ledger that are not resolved, `last_drift_id` is the last that any row has.
+    """
 
     account: AccountRecord
     orders: Sequence[Order]
@@ -264,11 +289,16 @@ class WorkingSet:
     configs: Configs
     aliases: Mapping[str, str]
     instruments: Sequence[Instrument]
+    drift: Sequence[Drift] = ()
+    last_drift_id: int = 0
 
 
 @dataclass(slots=True)
 class Changes:
-    """What one step changes, stored in one transaction or not at all. Versions are compared with what is stored."""
+    """What one step changes, stored in one transaction or not at all. Versions are compared with what is stored.
+
+    Rows of `drift` are whole: what is stored under an id is replaced.
+    """
 
     orders: dict[UUID, tuple[int, Order]] = field(default_factory=dict)  # id → (stored version, new state)
     created: dict[UUID, Order] = field(default_factory=dict)  # external orders
@@ -277,7 +307,10 @@ class Changes:
     positions: dict[UUID, tuple[int, Position]] = field(default_factory=dict)
     events: list[OrderEvent] = field(default_factory=list)
     commands: list[tuple[UUID, str, str]] = field(default_factory=list)  # id, outcome, text
+    drift: dict[int, Drift] = field(default_factory=dict)  # id → new state
+    halt: Halt | None = None
     watermark: datetime | None = None
+    in_sync_at: datetime | None = None
 
     def order(self, before: Order, after: Order) -> None:
         """An order went from one state to another."""
@@ -302,7 +335,10 @@ class Changes:
         self.adjustments += later.adjustments
         self.events += later.events
         self.commands += later.commands
+        self.drift |= later.drift
+        self.halt = later.halt or self.halt
         self.watermark = later.watermark or self.watermark
+        self.in_sync_at = later.in_sync_at or self.in_sync_at
 
     def _take_order(self, order_id: UUID, begins_with: int, after: Order) -> None:
         if order_id in self.created:
@@ -323,7 +359,7 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(
             self.orders or self.created or self.fills or self.adjustments or self.positions or self.events
-            or self.commands or self.watermark
+            or self.commands or self.drift or self.halt or self.watermark or self.in_sync_at
         )  # fmt: skip
 
 
@@ -391,6 +427,10 @@ class Store(Protocol):
 
     async def commit(self, account_id: UUID, epoch: int, changes: Changes) -> None:
         """Store all of it in one transaction. Raises Fenced, StoreConflict, StoreUnavailable (outcome unknown)."""
+
+    async def booked(self, account_id: UUID, references: Sequence[str]) -> frozenset[str]:
+        """Which of these adjustments are stored already. A reference is booked once for an account: `commit` refuses a
+        second with StoreConflict."""
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         """Write the price columns of positions."""

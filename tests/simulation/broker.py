@@ -19,6 +19,7 @@ from oms.domain.reports import (
     FeeActivity,
     MarketClock,
     OrderUpdate,
+    UnreadableRecord,
     UnreadableUpdate,
 )
 from oms.execution.budget import RequestBudget
@@ -318,6 +319,9 @@ class SimBroker:
     async def instruments(self) -> Sequence[Instrument]:
         found: Sequence[Instrument] = await self._request(Purpose.RECONCILE, "assets", lambda: INSTRUMENTS)
         return found
+
+    def take_unreadable(self) -> Sequence[UnreadableRecord]:
+        return []
 
     def updates(self) -> UpdateStream:
         return UpdateStream(self)

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
+from oms.domain.drift import Drift
 from oms.domain.errors import Fenced, StoreConflict
 from oms.domain.events import EventKind, OrderEvent
 from oms.domain.fills import Fill
@@ -59,6 +60,7 @@ class Account:
     opened: dict[UUID, None] = field(default_factory=dict)  # may be at the broker
     events: list[OrderEvent] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
+    drift: dict[int, Drift] = field(default_factory=dict)
     fill_keys: set[tuple[str, object]] = field(default_factory=set)
     adjustments: list[Adjustment] = field(default_factory=list)
     references: set[str] = field(default_factory=set)
@@ -217,6 +219,10 @@ class Record:
                 raise StoreConflict(f"positions: {position.symbol} is stored")
             if stored and (held is None or held.version != stored):
                 raise StoreConflict(f"positions: {position.symbol} is not stored in version {stored}")
+        after = {**account.drift, **changes.drift}
+        standing = [(one.kind, one.subject) for one in after.values() if one.stands]
+        if changes.drift and len(set(standing)) != len(standing):
+            raise UniqueViolation("drift: two rows of one difference stand")
         if any(command_id not in account.commands for command_id, _, _ in changes.commands):
             raise StoreConflict("commands: no such row")
         return keys
@@ -239,6 +245,11 @@ class Record:
         account.event_seq += len(changes.events)
         for command_id, outcome, text in changes.commands:
             account.done[command_id] = (outcome, text)
+        account.drift |= changes.drift
+        record = account.record
+        account.record = replace(
+            record, halt=changes.halt or record.halt, in_sync_at=changes.in_sync_at or record.in_sync_at
+        )
         if changes.watermark is not None:
             record = account.record
             adopted_at = record.adopted_at or changes.watermark
@@ -283,6 +294,8 @@ class Record:
             configs=self.configs(),
             aliases=dict(self.aliases),
             instruments=list(self.instruments.values()),
+            drift=[one for one in account.drift.values() if one.stands],
+            last_drift_id=max(account.drift, default=0),
         )
 
     def configs(self) -> Configs:
@@ -336,6 +349,9 @@ class Record:
                 if one.symbol == symbol and (after is None or one.at >= after)
             ),
         ]
+
+    def booked(self, account_id: UUID, references: Sequence[str]) -> frozenset[str]:
+        return frozenset(references) & self.accounts[account_id].references
 
     def fee_totals(self, account_id: UUID, day: str, symbol: str) -> tuple[Decimal, Decimal]:
         coin = cash = ZERO

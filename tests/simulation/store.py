@@ -189,6 +189,10 @@ class SimStore:
     async def commit(self, account_id: UUID, epoch: int, changes: Changes) -> None:
         await self._write("commit", lambda: self._record.commit(account_id, epoch, changes))
 
+    async def booked(self, account_id: UUID, references: Sequence[str]) -> frozenset[str]:
+        found: frozenset[str] = await self._read("booked", account_id, references)
+        return found
+
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         await self._write("value", lambda: self._record.value(account_id, epoch, valuations))
 

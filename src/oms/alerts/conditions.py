@@ -15,7 +15,7 @@ _MEANS = {
     "not_configured": "it lacks a setting; signals are answered 503",
     "cancel_only": "the broker's order stream is down; cancels pass, signals wait",
     "reconnecting": "the broker or the database does not answer; signals wait until they are stale",
-    "halted": "signals are rejected",
+    "halted": "a person stopped trading; signals are rejected",
 }
 
 
@@ -39,7 +39,9 @@ def conditions_of(status: str | None, age_s: float | None, detail: Mapping[str, 
         status, detail = "stopped", {}
     found: dict[str, Condition] = {}
     if status not in _WELL:
-        reason = str(detail.get("error") or _part(detail, "broker").get("error") or "")
+        halt = _part(detail, "halt")
+        halted = f"By {halt.get('by')}: {halt.get('reason')}" if halt else ""
+        reason = halted or str(detail.get("error") or _part(detail, "broker").get("error") or "")
         text = f"the engine is {status}: {_MEANS.get(status, 'see /api/health/detailed')}"
         found[ENGINE] = Condition(status, f"{text}. {reason}" if reason else text)
     if status == "stopped":
@@ -55,12 +57,14 @@ def conditions_of(status: str | None, age_s: float | None, detail: Mapping[str, 
     blocked = _part(detail, "account").get("error")
     if blocked:
         found["account"] = Condition("blocked", str(blocked))
-    for symbol, values in _part(detail, "drift").items():
-        both = values if isinstance(values, Mapping) else {}
-        text = (
-            f"the position in {symbol} differs from the broker's: ours {both.get('ours')}, theirs {both.get('broker')}"
-        )
-        found[f"position in {symbol}"] = Condition("differs", text)
+    for drift_id, values in _part(detail, "drift").items():
+        one = values if isinstance(values, Mapping) else {}
+        text = f"{one.get('kind')} {one.get('symbol')}: {one.get('ours')} here, {one.get('broker')} at the broker"
+        if one.get("blocks"):
+            blocked = f"{one.get('symbol')} is blocked for orders that increase risk. {text}"
+            found[f"drift {drift_id}"] = Condition("blocks", f"{blocked}; oms drift adopt|ignore {drift_id}")
+        else:  # fills that are on their way settle by themselves
+            found[f"drift {drift_id}"] = Condition(str(one.get("cause")), f"{text} ({one.get('cause')})", 10.0)
     return found
 
 

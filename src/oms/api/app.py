@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from oms.api.decision_routes import decisions_router
 from oms.api.documentation import document
 from oms.api.health import Health, health_router
 from oms.api.interactive import add_interactive_page
@@ -72,7 +73,12 @@ def _fastapi(state: State, probes: Probes, *, with_token: bool) -> FastAPI:
     app.router.route_class = StrictRoute
     for kind in (OmsError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _problem)
-    for router in (trading_router(state), events_router(state), health_router(state, Health(state, probes))):
+    for router in (
+        trading_router(state),
+        decisions_router(state),
+        events_router(state),
+        health_router(state, Health(state, probes)),
+    ):
         app.include_router(router)
     add_interactive_page(app)
 

@@ -23,7 +23,7 @@ AGE_S_MAX = 1.0
 HEARTBEAT_S_MAX = 5.0
 STORE_S_MAX = 2.0
 # What the engine knows and tells in `engines.detail`; passed on as it is.
-OF_ENGINE = ("broker", "account", "stream", "prices", "budget", "feed", "drift")
+OF_ENGINE = ("broker", "account", "stream", "prices", "budget", "feed", "drift", "clock")
 # Signals are accepted, and an engine will deal with them, if only by refusing (halted).
 READY = frozenset({"running", "reconnecting", "cancel_only", "halted"})
 
@@ -224,8 +224,18 @@ def _told(name: str, component: msgspec.Raw) -> str | None:
     if not isinstance(told, dict):
         return None
     if name == "drift":
-        return f"differs from the broker for {', '.join(sorted(told))}" if told else OK
+        return _drift(told)
     well = told.get("ok", told.get("connected"))
     if well is None:
         return None
     return OK if well else str(told.get("error") or "not connected")
+
+
+def _drift(told: Mapping[str, object]) -> str:
+    if not told:
+        return OK
+    open_ones = [one for one in told.values() if isinstance(one, dict)]
+    blocked = sorted({str(one["symbol"]) for one in open_ones if one.get("blocks")})
+    if blocked:
+        return f"differs from the broker; blocked for orders that increase risk: {', '.join(blocked)} (oms drift)"
+    return f"differs from the broker for {', '.join(sorted({str(one.get('symbol')) for one in open_ones}))} (oms drift)"

@@ -39,6 +39,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "signal_conflict": (409, "The signal's identity is taken"),
     "order_not_open": (409, "The order is not open"),
     "cancel_refused": (409, "The cancel was refused"),
+    "command_refused": (409, "The engine refused the command"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body must be JSON"),
     "host_not_allowed": (421, "Not the host of this API"),
@@ -149,6 +150,8 @@ def _refused_by_fastapi(error: RequestValidationError) -> Problem:
     """FastAPI's own findings about paths and queries, without the values that it repeats."""
     problems = []
     for found in error.errors():
+        if found["type"] == "json_invalid":
+            return Problem("not_json", f"The body is not JSON: {found['ctx']['error']}")
         name = str(found["loc"][-1]) if found.get("loc") else None
         problems.append(InvalidInput(f"invalid_{name}" if name else "invalid_request", f"{name}: {found['msg']}", name))
     return _invalid(problems)

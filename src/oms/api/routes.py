@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,16 +9,16 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from oms.api import schemas, shapes
+from oms.api.decision_routes import acknowledged
 from oms.api.encoding import ExactResponse
 from oms.api.parameters import StrictRoute, cursor_of, order_id_of, place_of, statuses_of, time_of
 from oms.api.problems import Problem
 from oms.api.state import State
 from oms.domain.errors import AccountUnknown, NotFound
 from oms.domain.orders import OrderStatus
-from oms.storage.queries import CommandState, OrderFilter
+from oms.storage.queries import OrderFilter
 
 CANCEL_WAIT_S = 5.0
-COMMAND_POLL_S = 0.02
 SEQ_MAX = 2**63 - 1
 
 OrderId = Annotated[str, Path(description="The order's id")]
@@ -135,7 +134,7 @@ async def _cancel(state: State, account_id: UUID, order_id: UUID) -> Response:
     _must_be_open(order["status"], order_id)
     command_id = await state.queries.cancel(state.ids(), account_id, order_id, state.clock.now())
     state.intake.wake({"order_id": str(order_id), "command": "cancel"})
-    command = await _acknowledged(state, command_id)
+    command = await acknowledged(state, command_id, CANCEL_WAIT_S)
     order = await state.queries.order(account_id, order_id) or order
     if command.outcome == "refused":
         _must_be_open(order["status"], order_id)
@@ -155,12 +154,3 @@ def _must_be_open(status: str, order_id: UUID) -> None:
     if OrderStatus(status).is_final:
         detail = f"Order {order_id} is {status} and cannot be cancelled any more."
         raise Problem("order_not_open", detail, extra={"order_status": status})
-
-
-async def _acknowledged(state: State, command_id: UUID) -> CommandState:
-    until = state.clock.monotonic() + CANCEL_WAIT_S
-    while True:
-        command = await state.queries.command(command_id)
-        if command.done or state.clock.monotonic() >= until or state.tail.stopping:
-            return command
-        await asyncio.sleep(COMMAND_POLL_S)

@@ -32,6 +32,7 @@ class Order(Shape):
     status: Status
     filled_qty: float
     filled_price: float | None
+    busted_qty: float
     alpaca_id: str | None
     client_order_id: str
     origin: Literal["signal", "external"]
@@ -90,6 +91,54 @@ class Cancelling(Shape):
     acknowledged: bool
     outcome: str | None
     message: str | None
+
+
+class Drift(Shape):
+    """One difference between the record and the broker. While it `blocks`, only orders that reduce the symbol pass."""
+
+    id: int
+    kind: Literal["position", "order", "fill", "fee", "record"]
+    subject: str
+    symbol: str
+    cause: str
+    ours: str
+    theirs: str
+    first_seen: datetime
+    last_seen: datetime
+    passes: int
+    order_id: UUID | None
+    blocks: bool
+    state: Literal["open", "ignored", "resolved"]
+    resolution: str | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+    reason: str | None
+
+
+class DriftLedger(Shape):
+    """Newest first. `in_sync_as_of`: when a full reconciliation last found nothing open."""
+
+    in_sync_as_of: datetime | None
+    drift: list[Drift]
+
+
+class Halt(Shape):
+    """Whether trading is halted, and who last halted or resumed it."""
+
+    halted: bool
+    at: datetime | None
+    by: str | None
+    reason: str | None
+
+
+class Decided(Shape):
+    """The answer to a command: whether the engine has taken it up, and what it said."""
+
+    status: Literal["accepted"]
+    id: UUID
+    acknowledged: bool
+    outcome: str | None
+    message: str
 
 
 class Accepted(Shape):

@@ -11,7 +11,7 @@ from oms.storage.queries import Row
 
 ORDER_FIELDS = (
     "id", "symbol", "asset_class", "side", "qty", "type", "limit_price", "time_in_force", "status", "filled_qty",
-    "filled_price", "alpaca_id", "client_order_id", "origin", "source", "reason", "strategy", "signal_id",
+    "filled_price", "busted_qty", "alpaca_id", "client_order_id", "origin", "source", "reason", "strategy", "signal_id",
     "valid_for_s", "error_code", "error_message", "checks", "outcome_unknown", "created_at", "submitted_at",
     "ended_at", "updated_at",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from oms.api.tail import Tail
 from oms.domain.instruments import Symbols
 from oms.ports import Clock, Ids
 from oms.signals.intake import Intake
+from oms.storage.decisions import Decisions
 from oms.storage.queries import Queries
 
 SYMBOLS_AGE_S_MAX = 1.0
@@ -25,6 +26,7 @@ class Dependencies:
     """
 
     queries: Queries
+    decisions: Decisions
     intake: Intake
     clock: Clock
     ids: Ids
@@ -42,6 +44,7 @@ class State:
 
     def __init__(self, given: Dependencies) -> None:
         self.queries = given.queries
+        self.decisions = given.decisions
         self.intake = given.intake
         self.clock = given.clock
         self.ids = given.ids

@@ -79,7 +79,7 @@ async def _look(record: Record, broker: Broker, account_id: UUID, since: datetim
     fills_there = {
         (fill.broker_order_id, fill.cum_qty): fill
         for fill in await broker.fills_since(since - _INSTANT)
-        if fill.transacted_at > since
+        if fill.transacted_at > since and not fill.is_bust
     }
     held_there: dict[str, Decimal] = {}
     for held in await broker.positions():  # a coin may be held under two of its pairs
@@ -145,8 +145,9 @@ def _orders(look: Look) -> Iterator[Difference]:
             yield Difference("broker_order", subject, "alpaca_id", found["alpaca_id"], broker_order_id)
         elif found["status"] in FINAL:
             yield Difference("broker_order", subject, "status", found["status"], f"open ({order.broker_status})")
-        if found["filled_qty"] != order.filled_qty:
-            yield Difference("broker_order", subject, "filled_qty", found["filled_qty"], order.filled_qty)
+        filled = found["filled_qty"] - found["busted_qty"]
+        if filled != order.filled_qty:
+            yield Difference("broker_order", subject, "filled_qty", filled, order.filled_qty)
 
 
 def _fills(look: Look) -> Iterator[Difference]:

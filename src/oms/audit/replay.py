@@ -12,7 +12,7 @@ from oms.domain.events import EventKind
 from oms.domain.orders import FINAL, TRANSITIONS, OrderStatus
 from oms.domain.values import ZERO
 
-_NUMBERS = frozenset({"qty", "limit_price", "valid_for_s", "fee_rate", "baseline_qty"})
+_NUMBERS = frozenset({"qty", "limit_price", "valid_for_s", "fee_rate", "baseline_qty", "busted_qty"})
 _TIMES = frozenset({"created_at", "attempted_at", "submitted_at"})
 _PLAIN = frozenset(
     {
@@ -23,7 +23,11 @@ _PLAIN = frozenset(
 )  # fmt: skip
 _NAMED = {"code": "error_code", "message": "error_message"}
 # Words of an event that mean something else than the order's column of that name.
-_OWN_WORDS = {str(EventKind.FILLED): {"qty"}, str(EventKind.OUTCOME_UNKNOWN): {"reason"}}
+_OWN_WORDS = {
+    str(EventKind.FILLED): {"qty"},
+    str(EventKind.BUSTED): {"qty"},
+    str(EventKind.OUTCOME_UNKNOWN): {"reason"},
+}
 _FIRST = {str(EventKind.ACCEPTED): "signal", str(EventKind.ADOPTED): "external"}
 # Where a kind of event leaves an order; after `filled` and what an answer tells it depends.
 _LEADS_TO = {
@@ -79,7 +83,7 @@ def _begin(result: Replayed, event: TrailEvent) -> None:
         **dict.fromkeys(_PLAIN | _NUMBERS | _TIMES),
         "seq": event.seq, "origin": origin, "status": event.status, "created_at": event.at, "updated_at": event.at,
         "version": 0 if origin == "signal" else 1, "configs_version": 0, "outcome_unknown": False, "checks": [],
-        "filled_value": ZERO, "baseline_qty": ZERO, "ended_at": None, "attempt_epoch": None,
+        "filled_value": ZERO, "baseline_qty": ZERO, "busted_qty": ZERO, "ended_at": None, "attempt_epoch": None,
     }  # fmt: skip
     if "client_order_id" not in data:
         result.told = OLD_SIGNAL if origin == "signal" else OLD_EXTERNAL

@@ -6,19 +6,28 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from oms.broker import translate, wire
+from oms.broker import listings, translate, wire
+from oms.broker.listings import Listing, Page, Reader
 from oms.broker.symbols import SymbolBook
 from oms.broker.transport import Transport
 from oms.broker.updates import TradeUpdates, listening
 from oms.broker.wire import Unreadable
-from oms.domain.errors import BrokerUnknown
+from oms.domain.errors import BrokerUnknown, BrokerUnreadable
 from oms.domain.instruments import Instrument
-from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, FeeActivity, MarketClock
+from oms.domain.reports import (
+    BrokerAccount,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    FeeActivity,
+    MarketClock,
+    UnreadableRecord,
+)
 from oms.domain.values import trimmed
 from oms.ports import Purpose, Ticket
 
@@ -29,13 +38,7 @@ FEE_LOOKBACK = timedelta(days=3)  # CFEE activities are posted later than the da
 
 Record = TypeVar("Record")
 Report = TypeVar("Report")
-
-
-class _Identified(Protocol):
-    id: str
-
-
-Item = TypeVar("Item", bound=_Identified)
+Item = TypeVar("Item")
 
 
 class AlpacaBroker:
@@ -44,6 +47,7 @@ class AlpacaBroker:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._book = SymbolBook()
+        self._reader = Reader(self._book)
 
     async def account(self) -> BrokerAccount:
         """The account's totals."""
@@ -57,8 +61,9 @@ class AlpacaBroker:
         """All active stocks and coins. From then on symbols of positions are read by this list."""
         found: list[Instrument] = []
         for word in ("us_equity", "crypto"):
-            records = await self._get(wire.ASSETS, "/v2/assets", {"status": "active", "asset_class": word})
-            found += self._known(translate.instrument, records)
+            query = {"status": "active", "asset_class": word}
+            page = await self._page(listings.ASSETS, "/v2/assets", query)
+            found += self._reader.reports(listings.ASSETS, page.items)
         self._book.learn(found)
         return found
 
@@ -100,14 +105,14 @@ class AlpacaBroker:
 
     async def fills_since(self, after: datetime) -> Sequence[BrokerFill]:
         """All FILL activities after that time, sorted by order and cumulative quantity."""
-        records = self._activities(wire.FILLS, {"activity_types": "FILL", "after": rfc3339(after)})
-        return in_order(self._known(translate.fill, [record async for record in records]))
+        query = {"activity_types": "FILL", "after": rfc3339(after)}
+        return in_order(await self._activities(listings.FILLS, query))
 
     async def fills_of(self, broker_order_id: str) -> Sequence[BrokerFill]:
         """All executions of one order, by cumulative quantity."""
-        records = self._activities(wire.FILLS, {"activity_types": "FILL", "order_id": broker_order_id})
-        own = [record async for record in records if record.order_id == broker_order_id]
-        return in_order(self._known(translate.fill, own))
+        query = {"activity_types": "FILL", "order_id": broker_order_id}
+        fills = await self._activities(listings.FILLS, query)
+        return in_order(fill for fill in fills if fill.broker_order_id == broker_order_id)
 
     async def fees_since(self, after: datetime) -> Sequence[FeeActivity]:
         """All CFEE activities after that time, and some days before it: they are posted later than they are dated.
@@ -115,13 +120,16 @@ class AlpacaBroker:
         So a fee can be answered again that was answered before; `activity_id` tells.
         """
         query = {"activity_types": "CFEE", "after": rfc3339(after - FEE_LOOKBACK)}
-        records = self._activities(wire.FEES, query)
-        return self._known(translate.fee, [record async for record in records])
+        return await self._activities(listings.FEES, query)
 
     async def positions(self) -> Sequence[BrokerPosition]:
         """All holdings of stocks and coins."""
-        records = await self._get(wire.POSITIONS, "/v2/positions")
-        return self._known(translate.position, records)
+        page = await self._page(listings.POSITIONS, "/v2/positions", {})
+        return self._reader.reports(listings.POSITIONS, page.items)
+
+    def take_unreadable(self) -> Sequence[UnreadableRecord]:
+        """The records that listings left out since this was last asked."""
+        return self._reader.take()
 
     def updates(self) -> AbstractAsyncContextManager[TradeUpdates]:
         """Connect, authenticate and listen to `trade_updates`, one attempt.
@@ -153,19 +161,21 @@ class AlpacaBroker:
         query = {**query, "direction": "asc", "limit": str(ORDERS_PER_PAGE), "nested": "false"}
         first = {} if after is None else {"after": rfc3339(after)}
         pages = self._pages(
-            wire.ORDERS, "/v2/orders", query, cursor="after_order_id", size=ORDERS_PER_PAGE, first=first
+            listings.ORDERS, "/v2/orders", query, cursor="after_order_id", size=ORDERS_PER_PAGE, first=first
         )
         latest = {record.id: record async for record in pages}
-        return self._known(translate.order, latest.values())
+        return self._reader.reports(listings.ORDERS, latest.values())
 
-    def _activities(self, decoder: msgspec.json.Decoder[list[Item]], query: Mapping[str, str]) -> AsyncIterator[Item]:
+    async def _activities(self, listing: Listing[Item, Report], query: Mapping[str, str]) -> list[Report]:
         query = {**query, "direction": "asc", "page_size": str(ACTIVITIES_PER_PAGE)}
-        path = "/v2/account/activities"
-        return self._pages(decoder, path, query, cursor="page_token", size=ACTIVITIES_PER_PAGE, first={})
+        pages = self._pages(
+            listing, "/v2/account/activities", query, cursor="page_token", size=ACTIVITIES_PER_PAGE, first={}
+        )
+        return self._reader.reports(listing, [record async for record in pages])
 
     async def _pages(
         self,
-        decoder: msgspec.json.Decoder[list[Item]],
+        listing: Listing[Item, Report],
         path: str,
         query: Mapping[str, str],
         *,
@@ -177,36 +187,36 @@ class AlpacaBroker:
         seen: set[str] = set()
         where = first
         for _ in range(PAGES_MAX):
-            page = await self._get(decoder, path, {**query, **where})
-            ids = {record.id for record in page}
-            if len(page) >= size and ids <= seen:
+            page = await self._page(listing, path, {**query, **where})
+            if len(page.ids) >= size and (seen.issuperset(page.ids) or not page.ids[-1]):
                 raise BrokerUnknown(f"GET {path}: the pages repeat themselves after {len(seen)} records")
-            seen |= ids
-            for record in page:
+            seen |= set(page.ids)
+            for record in page.items:
                 yield record
-            if len(page) < size:
+            if len(page.ids) < size:
                 return
-            where = {cursor: page[-1].id}
+            where = {cursor: page.ids[-1]}
         raise BrokerUnknown(f"GET {path}: more than {PAGES_MAX} pages")
+
+    async def _page(self, listing: Listing[Item, Report], path: str, query: Mapping[str, str]) -> Page[Item]:
+        body = await self._transport.send("GET", path, Purpose.RECONCILE, query=query)
+        try:
+            return self._reader.page(listing, body)
+        except Unreadable as error:
+            raise BrokerUnreadable(f"GET {path}: the answer cannot be read: {error}") from None
 
     def _order(self, record: wire.Order) -> BrokerOrder:
         found = self._read(lambda one: translate.order(one, self._book), record)
         if found is None:
-            raise BrokerUnknown(f"order {record.id} is of a kind that is not traded here: {record.asset_class}")
+            raise BrokerUnreadable(f"order {record.id} is of a kind that is not traded here: {record.asset_class}")
         return found
-
-    def _known(
-        self, translated: Callable[[Record, SymbolBook], Report | None], records: Iterable[Record]
-    ) -> list[Report]:
-        found = (self._read(lambda one: translated(one, self._book), record) for record in records)
-        return [report for report in found if report is not None]
 
     @staticmethod
     def _read(translated: Callable[[Record], Report], record: Record) -> Report:
         try:
             return translated(record)
         except Unreadable as error:
-            raise BrokerUnknown(f"the answer cannot be read: {error}") from None
+            raise BrokerUnreadable(f"the answer cannot be read: {error}") from None
 
 
 def plain(value: Decimal) -> str:

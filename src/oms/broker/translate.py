@@ -48,10 +48,13 @@ _KINDS = {
     "expired": UpdateKind.EXPIRED,
     "rejected": UpdateKind.REJECTED,
     "replaced": UpdateKind.REPLACED,
+    **dict.fromkeys(("restated", "trade_bust", "trade_correct"), UpdateKind.RESTATED),
     **dict.fromkeys(
         ("new", "accepted", "pending_new", "held", "accepted_for_bidding", "pending_review"), UpdateKind.ACCEPTED
     ),
 }
+
+_EXECUTIONS = frozenset({None, "fill", "partial_fill"})  # of FILL activities, beside trade_bust
 
 # Activities tell a short sale apart from a sale; the position says the same.
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
@@ -132,20 +135,24 @@ def update(record: wire.TradeUpdate, book: SymbolBook) -> OrderUpdate | None:
 
 
 def fill(record: wire.FillActivity, book: SymbolBook) -> BrokerFill | None:
-    """A FILL activity; None for an option's."""
+    """A FILL activity; None for an option's. What is neither a fill nor a bust (a correction) is not guessed at."""
     symbol = book.traded(record.symbol)
     if symbol is None:
         book.skip("fill", record.symbol)
         return None
+    is_bust = record.execution_type == "trade_bust"
+    if not is_bust and record.execution_type not in _EXECUTIONS:
+        raise Unreadable(f"an execution of an unknown type: {record.execution_type}")
     return BrokerFill(
         broker_order_id=record.order_id,
         symbol=symbol,
         side=side(record.side),
         qty=_positive(record.qty, "qty"),
         price=number(record.price, "price"),
-        cum_qty=_positive(record.cum_qty, "cum_qty"),
+        cum_qty=ZERO if is_bust else _positive(record.cum_qty, "cum_qty"),
         transacted_at=moment(record.transaction_time, "transaction_time"),
         activity_id=record.id,
+        is_bust=is_bust,
     )
 
 

@@ -20,7 +20,14 @@ from oms.broker.advice import about_keys
 from oms.broker.failures import failure, whole
 from oms.broker.websocket import Socket, opened
 from oms.broker.wire import Unreadable, decoded
-from oms.domain.errors import BrokerBusy, BrokerError, BrokerRefused, BrokerUnauthorized, BrokerUnknown
+from oms.domain.errors import (
+    BrokerBusy,
+    BrokerError,
+    BrokerRefused,
+    BrokerUnauthorized,
+    BrokerUnknown,
+    BrokerUnreadable,
+)
 from oms.ports import Budget, Clock, Purpose
 
 TIMEOUT_S = 10.0
@@ -79,12 +86,12 @@ class Transport:
         body: Mapping[str, str] | None = None,
         is_lookup: bool = False,
     ) -> T:
-        """Send one request and read its answer. A success that cannot be read is BrokerUnknown."""
+        """Send one request and read its answer. A success that cannot be read is BrokerUnreadable."""
         answer = await self.send(method, path, purpose, query=query, body=body, is_lookup=is_lookup)
         try:
             return decoded(decoder, answer)
         except Unreadable as error:
-            raise BrokerUnknown(f"{method} {path}: the answer cannot be read: {error}") from None
+            raise BrokerUnreadable(f"{method} {path}: the answer cannot be read: {error}") from None
 
     async def send(
         self,

@@ -101,7 +101,7 @@ class Asset(msgspec.Struct, rename={"asset_class": "class"}):
 
 
 class FillActivity(msgspec.Struct):
-    """One execution among the account's activities."""
+    """One execution among the account's activities; with `execution_type` trade_bust, one that is taken back."""
 
     id: str
     order_id: str
@@ -111,6 +111,7 @@ class FillActivity(msgspec.Struct):
     price: Decimal
     cum_qty: Decimal
     transaction_time: str
+    execution_type: str | None = None
 
 
 class CryptoFeeActivity(msgspec.Struct):

@@ -4,6 +4,7 @@ OmsError
 ├── ConfigurationError      a setting is missing or wrong: says which, and what to do
 ├── InvalidInput            a caller's value is wrong: field, code, reason (HTTP 4xx)
 ├── SignalConflict          the identity of a signal is taken by one with other content (HTTP 409)
+├── CommandRefused          a person's command cannot be carried out: says why
 ├── NotFound                no such order
 ├── Unavailable             a dependency is away; nothing was stored; try again (HTTP 503)
 │   ├── StoreUnavailable    PostgreSQL
@@ -17,6 +18,7 @@ OmsError
     ├── BrokerNotFound      a definite 404
     ├── BrokerBusy          429: not executed; when to come back
     └── BrokerUnknown       timeout, cut connection, 5xx: it may or may not have been executed
+        └── BrokerUnreadable     an answer came, and cannot be understood
 """
 
 from __future__ import annotations
@@ -49,6 +51,10 @@ class SignalConflict(OmsError):
         super().__init__(f"signal_id {signal_id!r} already belongs to order {order_id}, which has other content")
         self.signal_id = signal_id
         self.order_id = order_id
+
+
+class CommandRefused(OmsError):
+    """A command cannot be carried out as things are; the text says why and what to do."""
 
 
 class NotFound(OmsError):
@@ -117,3 +123,7 @@ class BrokerBusy(BrokerError):
 
 class BrokerUnknown(BrokerError):
     """Timeout, lost connection or 5xx: the request may or may not have been executed."""
+
+
+class BrokerUnreadable(BrokerUnknown):
+    """The broker answered with something that is not what its protocol promises."""

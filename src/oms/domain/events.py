@@ -27,6 +27,7 @@ class EventKind(StrEnum):
     HELD = "held"
     OUTCOME_UNKNOWN = "outcome_unknown"  # sent, and nobody knows: being asked for
     OUTCOME_KNOWN = "outcome_known"
+    BUSTED = "busted"  # the broker took a fill back
     ADOPTED = "adopted"  # found at the broker, made by somebody else
 
 

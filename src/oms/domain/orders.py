@@ -96,6 +96,7 @@ class Order:
     filled_qty: Decimal = ZERO
     filled_value: Decimal = ZERO  # sum of fill quantity times price: the average is derived, so nothing rounds twice
     baseline_qty: Decimal = ZERO
+    busted_qty: Decimal = ZERO  # what the broker took back of filled_qty: an adjustment of the position
     fee_rate: Decimal | None = None  # expected crypto fee of its fills
     error_code: str | None = None
     error_message: str | None = None

@@ -137,7 +137,7 @@ def applied(position: Position, entry: Entry) -> Position:
     if qty == 0:
         avg_price = ZERO
     elif same_way:
-        avg_price = rounded_price((abs(held) * position.avg_price + abs(delta) * price) / abs(qty)) if delta else price
+        avg_price = rounded_price((abs(held) * position.avg_price + abs(delta) * price) / abs(qty))
     else:
         avg_price = position.avg_price if (qty > 0) == (held > 0) else price
     realized = position.realized_pnl + gain

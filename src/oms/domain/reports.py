@@ -44,7 +44,10 @@ class BrokerOrder:
 
 @dataclass(frozen=True, slots=True)
 class BrokerFill:
-    """One execution, from the stream (`execution_id`) or the activities (`activity_id`)."""
+    """One execution, from the stream (`execution_id`) or the activities (`activity_id`).
+
+    `is_bust`: the broker takes one of this quantity and price back; `cum_qty` means nothing then.
+    """
 
     broker_order_id: str
     symbol: str
@@ -55,6 +58,12 @@ class BrokerFill:
     transacted_at: datetime
     execution_id: str | None = None
     activity_id: str | None = None
+    is_bust: bool = False
+
+    @property
+    def reference(self) -> str:
+        """What makes the adjustment for a bust unique."""
+        return f"bust:{self.activity_id}"
 
 
 class UpdateKind(StrEnum):
@@ -66,6 +75,7 @@ class UpdateKind(StrEnum):
     EXPIRED = "expired"
     REJECTED = "rejected"
     REPLACED = "replaced"
+    RESTATED = "restated"  # a fill was busted or corrected: the activities say which
     OTHER = "other"
 
 
@@ -131,6 +141,20 @@ class MarketClock:
     def next_change(self) -> datetime:
         """When `is_open` must be asked again."""
         return self.next_close if self.is_open else self.next_open
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A record of a listing that could not be understood, left out of what the listing answered.
+
+    `what` is its kind (order, fill, fee, position), `id` and `symbol` as far as they can be read, else empty.
+    """
+
+    what: str
+    id: str
+    symbol: str
+    reason: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

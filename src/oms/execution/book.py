@@ -5,13 +5,14 @@ Each method computes the next state, puts it into memory and returns the Changes
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_UP, Decimal
 from uuid import UUID
 
+from oms.domain.drift import Cause, DriftKind, Resolution
 from oms.domain.events import EventKind, OrderEvent, told
 from oms.domain.fills import Fill, Interval, Novelty, novelty
 from oms.domain.instruments import Symbols
@@ -19,6 +20,7 @@ from oms.domain.orders import TRANSITIONS, Order, OrderStatus
 from oms.domain.positions import Adjustment, AdjustmentKind, Entry, Position, applied, recomputed
 from oms.domain.reports import BrokerFill, BrokerOrder, BrokerPosition
 from oms.domain.values import ZERO, AssetClass, Side
+from oms.execution.drift import DriftLedger
 from oms.ports import Changes, Ids, StoredOrder, WorkingSet
 from oms.risk.gate import ApprovedOrder
 
@@ -28,6 +30,9 @@ ADOPTED_WITH = (
     "symbol", "side", "qty", "alpaca_id", "client_order_id", "asset_class", "type", "limit_price", "time_in_force",
     "created_at", "submitted_at", "attempted_at", "baseline_qty", "fee_rate",
 )  # fmt: skip
+# Ends of which the broker has not spoken: should it show the order after all, it is cancelled there.
+PROVEN_ABSENT = "PROVEN_ABSENT"
+ORDER_GONE = "ORDER_GONE"
 # What Alpaca takes of a crypto fill, by who it was: docs.alpaca.markets, "Crypto fees", tier 1.
 MAKER_FEE = Decimal("0.0015")
 TAKER_FEE = Decimal("0.0025")
@@ -62,7 +67,8 @@ class Book:
         self.orders: OrderedDict[UUID, Order] = OrderedDict()
         self.positions: dict[str, Position] = {position.symbol: position for position in working.positions}
         self.awaiting_fills: dict[UUID, BrokerOrder] = {}
-        self.anomalies: deque[str] = deque(maxlen=100)
+        self.drift = DriftLedger(working.account.id, working.drift, working.last_drift_id, now)
+        self.passed_through: dict[str, set[Decimal]] | None = None  # every quantity that a position has, for who asks
         self._ids = ids
         self._now = now
         self._by_broker: dict[str, UUID] = {}
@@ -139,8 +145,9 @@ class Book:
         return changes
 
     def end(self, order: Order, status: OrderStatus, code: str | None, message: str | None) -> Changes:
-        """It ended without the broker: cancelled before it was sent, or proven never to have arrived."""
+        """It ended without the broker: cancelled before it was sent, or proven not to be there."""
         changes = Changes()
+        self.awaiting_fills.pop(order.id, None)
         after = order.moved(status, self._now(), error_code=code, error_message=message)
         self._change(changes, order, after, _ENDED[status], code=code, message=message)
         return changes
@@ -216,9 +223,19 @@ class Book:
         if found is Novelty.KNOWN or seen.cum_qty <= order.baseline_qty:
             return Changes()
         if found is Novelty.OVERLAPS:
-            self.anomalies.append(f"fill {seen.execution_id or seen.activity_id} of {order.id} overlaps what is booked")
-            return Changes()
+            return self.drift.found(
+                DriftKind.FILL, f"{seen.broker_order_id}:{seen.cum_qty}", order.symbol, Cause.OVERLAP,
+                f"filled {order.filled_qty}", f"{seen.qty} at {seen.price}, {seen.cum_qty} with it", order_id=order.id,
+            )  # fmt: skip
         changes = Changes()
+        if order.status.is_final:
+            changes.merge(
+                self.drift.mended(
+                    DriftKind.FILL, seen.broker_order_id, order.symbol, Cause.LATE,
+                    f"{order.status}, filled {order.filled_qty}", f"filled {seen.cum_qty}", Resolution.BOOKED,
+                    order_id=order.id,
+                )
+            )  # fmt: skip
         fill = Fill(
             id=self._ids(),
             order_id=order.id,
@@ -249,6 +266,41 @@ class Book:
             changes.adjustments.append(fee)
             entries.append(Entry.of_adjustment(fee))
         self._move(changes, self.holding(order.symbol), order.asset_class, entries)
+        return changes
+
+    def bust(self, order: Order, seen: BrokerFill) -> Changes:
+        """The broker took an execution back: out of the position at its price, with the fee that was expected of it.
+
+        `filled_qty` stays the sum of the fills. Raises LateEntry when it belongs before others.
+        """
+        at, holding = seen.transacted_at, self.holding(order.symbol)
+        changes = Changes()
+        after = order.changed(self._now(), busted_qty=order.busted_qty + seen.qty)
+        self._change(
+            changes, order, after, EventKind.BUSTED, qty=seen.qty, price=seen.price, activity_id=seen.activity_id
+        )
+        changes.merge(
+            self.drift.mended(
+                DriftKind.FILL, seen.reference, order.symbol, Cause.BUST, f"{order.side} {seen.qty} at {seen.price}",
+                "taken back", Resolution.BOOKED, order_id=order.id,
+            )
+        )  # fmt: skip
+        moves = [
+            Adjustment(
+                self._ids(), self.account_id, holding, AdjustmentKind.BUST, -order.side.sign * seen.qty, seen.price,
+                ZERO, at, seen.reference,
+            )
+        ]  # fmt: skip
+        coin, cash = self._fee_of(order, seen.qty, seen.price)
+        if coin or cash:
+            moves.append(
+                Adjustment(
+                    self._ids(), self.account_id, holding, AdjustmentKind.FEE, coin, None, cash, at,
+                    f"fee:{seen.reference}", cum_qty=seen.qty,
+                )
+            )  # fmt: skip
+        changes.adjustments += moves
+        self._move(changes, holding, order.asset_class, [Entry.of_adjustment(one) for one in moves])
         return changes
 
     # --- positions ----------------------------------------------------------------------------------------------------
@@ -294,7 +346,12 @@ class Book:
         if known and (order.qty is not None or seen.qty is None):
             return order
         if order.alpaca_id not in {None, seen.broker_order_id}:
-            self.anomalies.append(f"order {order.id} is {order.alpaca_id} at the broker, not {seen.broker_order_id}")
+            changes.merge(
+                self.drift.found(
+                    DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION, order.alpaca_id,
+                    seen.broker_order_id, order_id=order.id,
+                )
+            )  # fmt: skip
             return order
         at = self._now()
         status = OrderStatus.SUBMITTED if order.status is OrderStatus.PENDING else order.status
@@ -312,7 +369,12 @@ class Book:
         if order.status.is_final or seen.status in {order.status, OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED}:
             return
         if seen.status not in TRANSITIONS[order.status]:
-            self.anomalies.append(f"order {order.id} is {order.status} here and {seen.broker_status} at the broker")
+            changes.merge(
+                self.drift.found(
+                    DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION, order.status,
+                    seen.broker_status, order_id=order.id,
+                )
+            )  # fmt: skip
             return
         texts: dict[str, object] = {}
         if seen.status is OrderStatus.REJECTED:
@@ -327,18 +389,23 @@ class Book:
 
     def _expected_fee(self, order: Order, fill: Fill) -> Adjustment | None:
         """Alpaca takes crypto fees from what is credited (coin on buys, dollars on sells), posted at day's end."""
-        if order.asset_class is not AssetClass.CRYPTO or not order.fee_rate:
-            return None
-        bought = order.side is Side.BUY
-        fee = fill.qty * order.fee_rate * (1 if bought else fill.price)
-        fee = fee.quantize(FEE_STEP, ROUND_UP)  # Alpaca does not say how it rounds; the posted fee corrects it
-        coin, cash = (fee, ZERO) if bought else (ZERO, fee)
+        coin, cash = self._fee_of(order, fill.qty, fill.price)
         if not coin and not cash:
             return None
         return Adjustment(
             self._ids(), self.account_id, self.holding(order.symbol), AdjustmentKind.FEE, -coin, None, -cash,
             fill.transacted_at, f"fee:{fill.broker_order_id}:{fill.cum_qty}", fill.broker_order_id, fill.cum_qty,
         )  # fmt: skip
+
+    @staticmethod
+    def _fee_of(order: Order, qty: Decimal, price: Decimal) -> tuple[Decimal, Decimal]:
+        """In coin and in cash."""
+        if order.asset_class is not AssetClass.CRYPTO or not order.fee_rate:
+            return ZERO, ZERO
+        bought = order.side is Side.BUY
+        fee = qty * order.fee_rate * (1 if bought else price)
+        fee = fee.quantize(FEE_STEP, ROUND_UP)  # Alpaca does not say how it rounds; the posted fee corrects it
+        return (fee, ZERO) if bought else (ZERO, fee)
 
     def _move(self, changes: Changes, symbol: str, asset_class: AssetClass, entries: Sequence[Entry]) -> None:
         before = self.positions.get(symbol) or Position(self._ids(), self.account_id, symbol, asset_class)
@@ -353,6 +420,8 @@ class Book:
         after = replace(after, updated_at=self._now())
         changes.position(before, after)
         self.positions[after.symbol] = after
+        if self.passed_through is not None:
+            self.passed_through.setdefault(after.symbol, set()).add(after.qty)
 
     def _change(self, changes: Changes, before: Order, after: Order, kind: EventKind, **data: object) -> None:
         changes.order(before, after)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from decimal import Decimal
 from uuid import UUID
 
 import structlog
 
+from oms.domain.drift import DriftKind
 from oms.domain.errors import BrokerError
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order, OrderStatus
 from oms.domain.reports import MarketClock
 from oms.domain.values import AssetClass, OrderType, Side
-from oms.execution.book import MAKER_FEE, TAKER_FEE, Book
-from oms.execution.budget import RequestBudget
-from oms.execution.journal import Journal
-from oms.execution.market_time import MarketTime
+from oms.execution.book import MAKER_FEE, TAKER_FEE
+from oms.execution.desk import Desk
 from oms.execution.resolver import Resolver
 from oms.execution.sender import Sender
-from oms.ports import Broker, Changes, Clock, Configs, Prices, Purpose, Store
-from oms.risk.controls import RiskView, Verdict, is_reducing, judged_age
+from oms.execution.worth import HALTED
+from oms.ports import Changes, Configs, Purpose
+from oms.risk.controls import Block, RiskView, Verdict, is_reducing, judged_age
 from oms.risk.gate import ApprovedOrder, RefusedOrder, check
 from oms.risk.limits import Limits, Mode
 from oms.waiting import happens
@@ -39,34 +39,19 @@ class Dispatcher:
     `wake` is set by whatever announces an order; a sweep finds those that nothing announced.
     """
 
-    def __init__(
-        self,
-        account_id: UUID,
-        book: Book,
-        journal: Journal,
-        sender: Sender,
-        resolver: Resolver,
-        store: Store,
-        broker: Broker,
-        prices: Prices,
-        time: MarketTime,
-        budget: RequestBudget,
-        clock: Clock,
-        configs: Configs,
-        may_send: Callable[[], bool],
-    ) -> None:
-        self._account_id = account_id
-        self._book = book
-        self._journal = journal
+    def __init__(self, desk: Desk, sender: Sender, resolver: Resolver, configs: Configs) -> None:
+        self._account_id = desk.account_id
+        self._book = desk.book
+        self._journal = desk.journal
+        self._store = desk.outside.store
+        self._broker = desk.outside.broker
+        self._prices = desk.outside.prices
+        self._budget = desk.outside.budget
+        self._clock = desk.outside.clock
+        self._time = desk.time
+        self._worth = desk.worth
         self._sender = sender
         self._resolver = resolver
-        self._store = store
-        self._broker = broker
-        self._prices = prices
-        self._time = time
-        self._budget = budget
-        self._clock = clock
-        self._may_send = may_send
         self._last_seq = 0
         self._asked: set[UUID] = set()
         self._being_priced: set[str] = set()
@@ -121,9 +106,11 @@ class Dispatcher:
 
     async def _dispatch(self) -> None:
         changes = Changes()
+        if self._worth.is_halted:
+            self._refuse_halted(changes)
         self._refuse_stale(changes)
         approved: list[ApprovedOrder] = []
-        if self.waiting and self._may_send() and (market := await self._market()) is not None:
+        if self.waiting and self._worth.may_send() and (market := await self._market()) is not None:
             approved = self._gate(changes, market)
         if changes:
             await self._journal.record(changes)
@@ -175,10 +162,25 @@ class Dispatcher:
             price=self._prices.price(order.symbol, self.limits.price_age_s.value),
             market=market,
             now=self._time.now(),
-            waited_s=self._waited_s(order),
+            waited_s=self._worth.waited_s(order),
             limits=self.limits,
             account_trouble=self.account_trouble,
+            block=self._block(order.symbol),
         )
+
+    def _block(self, symbol: str) -> Block | None:
+        """What is in doubt about a symbol's position."""
+        drift = self._book.drift.blocker(self._book.holding(symbol))
+        if drift is None:
+            return None
+        theirs = Decimal(drift.theirs) if drift.kind is DriftKind.POSITION else None
+        return Block(drift.id, theirs)
+
+    def _refuse_halted(self, changes: Changes) -> None:
+        for order in list(self.waiting.values()):
+            del self.waiting[order.id]
+            self._asked.discard(order.id)
+            changes.merge(self._book.reject(order, HALTED, self._worth.why_halted))
 
     def _refuse_stale(self, changes: Changes) -> None:
         """What cannot be sent yet waits, but no longer than it is worth sending. Looked at once a second."""
@@ -187,15 +189,11 @@ class Dispatcher:
             return
         self._stale_looked_at = now
         for order in list(self.waiting.values()):
-            age = judged_age(order, self._waited_s(order), self.limits)
+            age = judged_age(order, self._worth.waited_s(order), self.limits)
             if age is not None and age.verdict is Verdict.REFUSE:
                 del self.waiting[order.id]
                 self._asked.discard(order.id)
                 changes.merge(self._book.reject(order, age.code, age.text, [age.as_data()]))
-
-    def _waited_s(self, order: Order) -> Decimal:
-        waited = self._clock.now() - order.created_at
-        return max(Decimal(str(waited.total_seconds())), Decimal(0))
 
     # --- prices -------------------------------------------------------------------------------------------------------
 
@@ -247,13 +245,13 @@ class Dispatcher:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def withdraw(self, order_id: UUID) -> Order | None:
-        """Take an order out that has not been sent, to cancel it here; None when it is not waiting any more."""
+    def withdraw(self, order_id: UUID) -> Changes | None:
+        """Take an order out that has not been sent, and cancel it here; None when it is not waiting any more."""
         order = self.waiting.pop(order_id, None)
         self._asked.discard(order_id)
-        if order is not None:
-            self._journal.record(self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent"))
-        return order
+        if order is None:
+            return None
+        return self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent")
 
 
 def _fee_rate(approved: ApprovedOrder, view: RiskView) -> Decimal | None:

@@ -17,7 +17,8 @@ from oms.domain.errors import (
     StoreConflict,
     StoreUnavailable,
 )
-from oms.execution.session import LEASE_TTL_S, Outside, Session
+from oms.execution.desk import Outside
+from oms.execution.session import LEASE_TTL_S, Session
 from oms.execution.status import EngineStatus
 from oms.ports import Row
 from oms.waiting import happens, pause_s
@@ -25,6 +26,8 @@ from oms.waiting import happens, pause_s
 log = structlog.get_logger(__name__)
 
 REPORT_EVERY_S = 1.0
+DRIFT_SHOWN = 20
+CLOCK_OFFSET_S_MAX = 2.0  # beyond it the ages of signals and the times of orders are doubtful
 UNAUTHORIZED_PAUSE_S = 10.0
 STANDBY_PAUSE_S = 1.0
 BACKOFF_S = (0.25, 5.0)
@@ -265,9 +268,26 @@ class Engine:
                 "outcome_unknown": sum(order.outcome_unknown for order in opened),
             },
             "reconciled_at": findings.at,
-            "drift": {symbol: {"ours": ours, "broker": theirs} for symbol, (ours, theirs) in findings.drift.items()},
-            "anomalies": list(session.book.anomalies)[-10:],
-            "clock_offset_s": round(session.time.offset_s, 3),
+            "in_sync_at": findings.in_sync_at,
+            "drift": {
+                str(one.id): {
+                    "kind": one.kind, "symbol": one.symbol, "cause": one.cause, "ours": one.ours, "broker": one.theirs,
+                    "blocks": one.blocks,
+                }
+                for one in session.book.drift.unsettled[:DRIFT_SHOWN]
+            },
+            "clock": _clock(session.time.offset_s),
             "market_open": None if session.time.market is None else session.time.market.is_open,
-        }
+        }  # fmt: skip
+        if session.worth.halt is not None and session.worth.is_halted:
+            halt = session.worth.halt
+            detail["halt"] = {"at": halt.at, "by": halt.by, "reason": halt.reason}
         return detail
+
+
+def _clock(offset_s: float) -> Row:
+    """How far the broker's clock is ahead of ours."""
+    ok = abs(offset_s) <= CLOCK_OFFSET_S_MAX
+    way = "behind" if offset_s > 0 else "ahead of"
+    error = f"this machine's clock is {abs(offset_s):.1f} s {way} the broker's: set it (NTP)"
+    return {"ok": ok, "offset_s": round(offset_s, 3), "error": "" if ok else error}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from uuid import UUID
 
 import structlog
 
-from oms.domain.errors import BrokerNotFound
+from oms.domain.drift import Cause, DriftKind, Resolution
+from oms.domain.errors import BrokerNotFound, BrokerUnreadable
 from oms.domain.orders import Order, OrderStatus
 from oms.domain.positions import Adjustment
 from oms.domain.reports import BrokerFill, BrokerOrder, OrderUpdate, UpdateKind
 from oms.domain.values import ZERO, AssetClass
-from oms.execution.book import Book, LateEntry
-from oms.execution.journal import Journal
-from oms.ports import Broker, Changes, Store
+from oms.execution.book import ORDER_GONE, PROVEN_ABSENT, LateEntry
+from oms.execution.desk import Desk
+from oms.ports import Changes
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +27,13 @@ class Ledger:
     `moved` when a position changed.
     """
 
-    def __init__(self, account_id: UUID, book: Book, journal: Journal, store: Store, broker: Broker) -> None:
-        self._account_id = account_id
-        self._book = book
-        self._journal = journal
-        self._store = store
-        self._broker = broker
+    def __init__(self, desk: Desk) -> None:
+        self._account_id = desk.account_id
+        self._book = desk.book
+        self._journal = desk.journal
+        self._store = desk.outside.store
+        self._broker = desk.outside.broker
+        self._busted: set[str] = set()
         self._lock = asyncio.Lock()
         self.catch_up = asyncio.Event()
         self.moved = asyncio.Event()
@@ -55,7 +56,9 @@ class Ledger:
                     self._journal.record(self._book.observe(order, _open_view(update.order, order)))
                     order = self._book.orders[order.id]
                 await self._fill(order, update.fill)
-            if update.kind is not UpdateKind.OTHER:
+            if update.kind is UpdateKind.RESTATED:
+                self.ask_for_all()
+            elif update.kind is not UpdateKind.OTHER:
                 self._observe(self._book.orders[order.id], update.order, update.reason)
 
     async def observe(self, seen: BrokerOrder) -> Order:
@@ -65,30 +68,51 @@ class Ledger:
             self._observe(order, seen, None)
             return self._book.orders[order.id]
 
-    async def fill(self, seen: BrokerFill) -> None:
-        """One execution from the activities."""
+    async def fill(self, seen: BrokerFill) -> Order | None:
+        """One execution from the activities; the order as it is afterwards where it was new, else None."""
         async with self._lock:
-            order = self._book.by_broker_id(seen.broker_order_id)
-            if order is None:
-                stored = await self._store.find_order(self._account_id, seen.broker_order_id, None)
-                order = self._book.take_in(stored) if stored else await self._fetched(seen.broker_order_id)
-            if order is not None:
-                await self._fill(order, seen)
+            order = await self._order_of(seen.broker_order_id)
+            is_new = order is not None and await self._fill(order, seen)
+            return self._book.orders[order.id] if order is not None and is_new else None
 
-    async def adjust(self, adjustment: Adjustment, asset_class: AssetClass) -> None:
-        """One movement that is no fill."""
+    async def bust(self, seen: BrokerFill) -> None:
+        """One execution that the broker took back, and that is not stored yet."""
+        async with self._lock:
+            order = await self._order_of(seen.broker_order_id)
+            if order is None or seen.reference in self._busted:
+                return
+            self._busted.add(seen.reference)
+            try:
+                changes = self._book.bust(order, seen)
+            except LateEntry as late:
+                changes = await self._recomputed(late)
+            self.moved.set()
+            self._journal.record(changes)
+
+    async def adjust(self, adjustment: Adjustment, asset_class: AssetClass, also: Changes | None = None) -> None:
+        """One movement that is no fill, and what is stored in the same transaction."""
         async with self._lock:
             try:
                 changes = self._book.adjust(adjustment, asset_class)
             except LateEntry as late:
                 changes = await self._recomputed(late)
+            if also is not None:
+                changes.merge(also)
+            self.moved.set()
             self._journal.record(changes)
+
+    async def _order_of(self, broker_order_id: str) -> Order | None:
+        order = self._book.by_broker_id(broker_order_id)
+        if order is not None:
+            return order
+        stored = await self._store.find_order(self._account_id, broker_order_id, None)
+        return self._book.take_in(stored) if stored else await self._fetched(broker_order_id)
 
     async def _fetched(self, broker_order_id: str) -> Order | None:
         try:
             seen = await self._broker.order(broker_order_id)
-        except BrokerNotFound:
-            log.warning("fill_of_unknown_order", broker_order_id=broker_order_id)
+        except (BrokerNotFound, BrokerUnreadable) as error:  # the position tells: it is compared
+            log.error("fill_of_unknown_order", broker_order_id=broker_order_id, reason=str(error))
             return None
         return await self._order(seen)
 
@@ -100,15 +124,33 @@ class Ledger:
         stored = await self._store.find_order(self._account_id, seen.broker_order_id, seen.client_order_id)
         if stored is not None:
             return self._book.take_in(stored)
-        log.info("external_order", broker_order_id=seen.broker_order_id, symbol=seen.symbol, side=str(seen.side))
-        self._journal.record(self._book.adopt(seen, baseline=ZERO))
+        log.warning("external_order", broker_order_id=seen.broker_order_id, symbol=seen.symbol, side=str(seen.side))
+        changes = self._book.adopt(seen, baseline=ZERO)
         adopted = self._book.find(seen)
         assert adopted is not None  # noqa: S101 — adopt put it there
-        return adopted
+        theirs = f"{seen.side} {seen.qty if seen.qty is not None else 'for a notional amount'} {seen.type}"
+        changes.merge(
+            self._book.drift.mended(
+                DriftKind.ORDER, seen.broker_order_id, seen.symbol, Cause.EXTERNAL_TRADE, "no order", theirs,
+                Resolution.TAKEN_IN, order_id=adopted.id,
+            )
+        )  # fmt: skip
+        self._journal.record(changes)
+        return self._book.orders[adopted.id]
 
     def _observe(self, order: Order, seen: BrokerOrder, reason: str | None) -> None:
-        was_lost = order.error_code == "PROVEN_ABSENT" and not seen.status.is_final
+        was_lost = order.error_code in {PROVEN_ABSENT, ORDER_GONE} and not seen.status.is_final
         changes = self._book.observe(order, seen, reason)
+        if was_lost:
+            changes.merge(
+                self._book.drift.found(
+                    DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.APPEARED, order.status,
+                    seen.broker_status, order_id=order.id,
+                )
+            )  # fmt: skip
+        elif seen.status.is_final and self._book.drift.find(DriftKind.ORDER, seen.broker_order_id):
+            ended = Resolution.CANCELLED if seen.status is OrderStatus.CANCELLED else Resolution.SETTLED_ITSELF
+            changes.merge(self._book.drift.over(DriftKind.ORDER, seen.broker_order_id, ended))
         if changes:
             self._journal.record(changes)
         after = self._book.orders[order.id]
@@ -118,15 +160,20 @@ class Ledger:
             log.error("order_appeared_after_all", order_id=str(order.id), broker_order_id=seen.broker_order_id)
             self.unwanted.add(seen.broker_order_id)
 
-    async def _fill(self, order: Order, seen: BrokerFill) -> None:
+    async def _fill(self, order: Order, seen: BrokerFill) -> bool:
+        """Whether it was new."""
+        before = order.filled_qty
         try:
             changes = self._book.fill(order, seen)
         except LateEntry as late:
             changes = await self._recomputed(late)
         if changes:
-            self.fills_booked += 1
-            self.moved.set()
             self._journal.record(changes)
+        if self._book.orders[order.id].filled_qty == before:
+            return False
+        self.fills_booked += 1
+        self.moved.set()
+        return True
 
     async def _recomputed(self, late: LateEntry) -> Changes:
         """What memory recorded must be stored before the stored entries are read."""

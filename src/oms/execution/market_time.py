@@ -12,26 +12,31 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 class MarketTime:
-    """Keeps the broker's last clock: the offset to ours, and `is_open` until its next change."""
+    """Keeps the broker's last clock, carried on by the monotonic clock: whoever sets ours does not move it.
+
+    `is_open` holds until the market's next change.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offset = timedelta()
         self._market: MarketClock | None = None
+        self._learned_at = 0.0
 
     def learn(self, market: MarketClock) -> None:
         """Take in an answer of `/v2/clock`."""
         self._market = market
-        self._offset = market.at - self._clock.now()
+        self._learned_at = self._clock.monotonic()
 
     def now(self) -> datetime:
-        """The broker's time, UTC."""
-        return self._clock.now() + self._offset
+        """The broker's time, UTC; ours before it was asked."""
+        if self._market is None:
+            return self._clock.now()
+        return self._market.at + timedelta(seconds=self._clock.monotonic() - self._learned_at)
 
     @property
     def offset_s(self) -> float:
         """How far the broker's clock is ahead of ours."""
-        return self._offset.total_seconds()
+        return (self.now() - self._clock.now()).total_seconds()
 
     @property
     def market(self) -> MarketClock | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from enum import Enum
-from random import Random
 from uuid import UUID
 
 import structlog
 
+from oms.domain.drift import Cause, DriftKind
 from oms.domain.errors import (
     BrokerBusy,
     BrokerDuplicateId,
@@ -20,12 +20,11 @@ from oms.domain.errors import (
 )
 from oms.domain.orders import Order, OrderStatus
 from oms.domain.reports import BrokerOrder
-from oms.execution.book import Book
-from oms.execution.budget import RequestBudget
-from oms.execution.journal import Journal
+from oms.execution.book import PROVEN_ABSENT
+from oms.execution.desk import Desk
 from oms.execution.ledger import Ledger
-from oms.execution.worth import Worth, ticket_of
-from oms.ports import Broker, Purpose
+from oms.execution.wire import Wire
+from oms.ports import Purpose
 from oms.waiting import pause_s
 
 log = structlog.get_logger(__name__)
@@ -49,23 +48,16 @@ class Resolver:
     whose first request is under way, `given_up` those that somebody wants cancelled: they are only looked up.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        book: Book,
-        journal: Journal,
-        ledger: Ledger,
-        budget: RequestBudget,
-        worth: Worth,
-        random: Random,
-    ) -> None:
-        self._broker = broker
-        self._book = book
-        self._journal = journal
+    def __init__(self, desk: Desk, ledger: Ledger, wire: Wire) -> None:
+        self._broker = desk.outside.broker
+        self._clock = desk.outside.clock
+        self._random = desk.outside.random
+        self._budget = desk.outside.budget
+        self._book = desk.book
+        self._journal = desk.journal
+        self._worth = desk.worth
         self._ledger = ledger
-        self._budget = budget
-        self._worth = worth
-        self._random = random
+        self._wire = wire
         self._asking: set[UUID] = set()
         self.being_sent: set[UUID] = set()
         self.given_up: set[UUID] = set()
@@ -96,7 +88,7 @@ class Resolver:
                 if asks_the_same(order, seen):
                     await self._ledger.observe(seen)
                     return
-                self._book.anomalies.append(f"the broker's order for {order.client_order_id} has other terms")
+                self._tell_other_terms(order, seen)
             except BrokerNotFound:
                 absent_since = await self._absent(order_id, absent_since)
             except BrokerUnauthorized:
@@ -108,13 +100,13 @@ class Resolver:
 
     async def _absent(self, order_id: UUID, absent_since: float | None) -> float | None:
         """The broker shows no such order: send it again while it is worth it, or end it when that is proven."""
-        now = self._worth.clock.monotonic()
+        now = self._clock.monotonic()
         absent_since = now if absent_since is None else absent_since
         order = self._open(order_id)
         if order is None:
             return None
-        if order_id not in self.given_up and self._worth.is_fresh(order) and self._worth.may_send():
-            outcome = await self._again(order)
+        if order_id not in self.given_up and self._worth.is_fresh(order) and not self._worth.is_halted:
+            outcome = await self._again(order) if self._worth.may_send() else Again.NOT_EXECUTED
             return None if outcome is Again.DOUBTFUL else absent_since
         if now - absent_since >= ABSENT_AFTER_S:
             await self._prove_absence(order)
@@ -126,7 +118,7 @@ class Resolver:
             return Again.NOT_EXECUTED
         self._budget.promise(Purpose.SUBMIT)
         try:
-            await self._ledger.observe(await self._broker.submit(ticket_of(order, order.qty)))
+            await self._ledger.observe(await self._wire.post(order, order.qty))
         except BrokerBusy:
             return Again.NOT_EXECUTED
         except BrokerDuplicateId:
@@ -154,7 +146,15 @@ class Resolver:
         now = self._open(order.id)  # the stream may have told of it while the listing was read
         if now is not None:
             text = f"The broker's answer was lost, and for {ABSENT_AFTER_S:.0f} s it has shown no such order"
-            self._journal.record(self._book.end(now, OrderStatus.EXPIRED, "PROVEN_ABSENT", text))
+            self._journal.record(self._book.end(now, OrderStatus.EXPIRED, PROVEN_ABSENT, text))
+
+    def _tell_other_terms(self, order: Order, seen: BrokerOrder) -> None:
+        self._journal.record(
+            self._book.drift.found(
+                DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION,
+                f"{order.side} {order.qty} {order.symbol}", f"{seen.side} {seen.qty} {seen.symbol}", order_id=order.id,
+            )
+        )  # fmt: skip
 
     def _open(self, order_id: UUID) -> Order | None:
         """The order while its fate is unknown."""

@@ -9,13 +9,12 @@ import structlog
 
 from oms.domain.errors import BrokerBusy, BrokerDuplicateId, BrokerRefused, BrokerUnauthorized, BrokerUnknown
 from oms.domain.orders import Order
-from oms.execution.book import Book
-from oms.execution.budget import RequestBudget
-from oms.execution.journal import Journal
+from oms.execution.desk import Desk
 from oms.execution.ledger import Ledger
 from oms.execution.resolver import Resolver
-from oms.execution.worth import Worth, ticket_of
-from oms.ports import Broker, Purpose
+from oms.execution.wire import Wire
+from oms.execution.worth import HALTED
+from oms.ports import Purpose
 from oms.risk.gate import ApprovedOrder
 
 log = structlog.get_logger(__name__)
@@ -29,24 +28,14 @@ class Sender:
     A definite refusal ends an order. Timeout, cut connection and 5xx do not: the resolver finds out.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        book: Book,
-        journal: Journal,
-        ledger: Ledger,
-        resolver: Resolver,
-        budget: RequestBudget,
-        worth: Worth,
-    ) -> None:
-        self._broker = broker
-        self._book = book
-        self._journal = journal
+    def __init__(self, desk: Desk, ledger: Ledger, resolver: Resolver, wire: Wire) -> None:
+        self._book = desk.book
+        self._journal = desk.journal
+        self._budget = desk.outside.budget
+        self._worth = desk.worth
         self._ledger = ledger
         self._resolver = resolver
-        self._budget = budget
-        self._worth = worth
-        self._unknown_at: list[float] = []
+        self._wire = wire
         self.unauthorized: BrokerUnauthorized | None = None
         self.refusals = 0  # by the broker
 
@@ -61,28 +50,20 @@ class Sender:
         if not is_settled:
             await self._resolver.resolve(order.id)
 
-    def unknown_within(self, seconds: float) -> int:
-        """How many outcomes became unknown lately."""
-        since = self._worth.clock.monotonic() - seconds
-        self._unknown_at = [at for at in self._unknown_at if at >= since]
-        return len(self._unknown_at)
-
-    def forget_unknown(self) -> None:
-        """The broker answers again: count anew."""
-        self._unknown_at.clear()
-
     async def _sent(self, order: Order, approved: ApprovedOrder) -> bool:
         """Whether the answer settled it; else it must be looked up."""
-        ticket = ticket_of(order, approved.qty)
         is_promised = True
         while True:
             if not await self._turn(order, is_promised=is_promised):
-                text = "It could not be sent before the signal was stale; nothing was executed"
-                self._end_refused(order.id, "SIGNAL_STALE", text)
+                if self._worth.is_halted:
+                    self._end_refused(order.id, HALTED, self._worth.why_halted)
+                else:
+                    text = "It could not be sent before the signal was stale; nothing was executed"
+                    self._end_refused(order.id, "SIGNAL_STALE", text)
                 return True
             is_promised = False
             try:
-                await self._ledger.observe(await self._broker.submit(ticket))
+                await self._ledger.observe(await self._wire.post(order, approved.qty))
                 return True
             except BrokerBusy:
                 await asyncio.sleep(LOOK_EVERY_S)  # 429 says that nothing was executed
@@ -98,8 +79,8 @@ class Sender:
                 return False
 
     async def _turn(self, order: Order, *, is_promised: bool) -> bool:
-        """Wait until a request may go out at once; False when the signal is stale before."""
-        while self._worth.is_fresh(order):
+        """Wait until a request may go out at once; False when the signal is stale before, or trading was halted."""
+        while self._worth.is_fresh(order) and not self._worth.is_halted:
             is_free = self._budget.blocked_s(Purpose.SUBMIT) == 0
             if self._worth.may_send() and is_free and (is_promised or self._budget.available(Purpose.SUBMIT)):
                 if not is_promised:
@@ -124,7 +105,6 @@ class Sender:
 
     def _unknown(self, order_id: UUID, reason: str) -> None:
         order = self._book.orders[order_id]
-        self._unknown_at.append(self._worth.clock.monotonic())
         log.warning("outcome_unknown", order_id=str(order_id), reason=reason)
         if order.alpaca_id is None:
             self._journal.record(self._book.mark_unknown(order, reason))

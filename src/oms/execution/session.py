@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from random import Random
 from uuid import UUID
 
 import structlog
@@ -18,8 +16,11 @@ from oms.domain.orders import Order
 from oms.domain.positions import Position
 from oms.domain.reports import OrderUpdate, UnreadableUpdate
 from oms.execution.book import Book
-from oms.execution.budget import RequestBudget
+from oms.execution.breaker import Breaker
+from oms.execution.cancels import Cancels
 from oms.execution.commands import Commands
+from oms.execution.decisions import Decisions
+from oms.execution.desk import Desk, Outside
 from oms.execution.dispatcher import Dispatcher
 from oms.execution.journal import Journal
 from oms.execution.ledger import Ledger
@@ -28,8 +29,9 @@ from oms.execution.reconcile import Reconciler
 from oms.execution.resolver import Resolver
 from oms.execution.sender import Sender
 from oms.execution.status import EngineStatus
+from oms.execution.wire import Wire
 from oms.execution.worth import Worth
-from oms.ports import Broker, Changes, Clock, Ids, Prices, Store, Updates, Valuation, WorkingSet
+from oms.ports import Changes, Updates, Valuation, WorkingSet
 from oms.risk.limits import Mode
 from oms.waiting import ended, pause_s
 
@@ -39,28 +41,14 @@ LEASE_TTL_S = 5.0
 LIGHT_EVERY_S = 5.0
 POLL_EVERY_S = 2.0  # in place of a lost stream
 FULL_EVERY_S = 60.0
-ASKED_FULL_EVERY_S = 5.0
+ASKED_FULL_AFTER_S = 2.0
 CATCH_UP_EVERY_S = 1.0
 CATCH_UP_PAUSE_MAX_S = 30.0
 ACCOUNT_EVERY_S = 5.0  # after fills
 BLOCKED_EVERY_S = 15.0  # whether a blocked account trades again
-BREAKER = (5, 30.0)  # so many unknown outcomes in so many seconds stop sending until the broker answers
 BACKOFF_S = (0.25, 5.0)  # ten seconds after the broker is back, everything agrees again
 DRAIN_S = 5.0
 FOR_EVER_S = Decimal(10**9)
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What a session is given to reach the outside."""
-
-    store: Store
-    broker: Broker
-    prices: Prices
-    clock: Clock
-    ids: Ids
-    random: Random
-    budget: RequestBudget
 
 
 class Session:
@@ -73,32 +61,43 @@ class Session:
         self._account_id = working.account.id
         self._epoch = epoch
         self._on_status = on_status
-        self.status = EngineStatus.STARTING
+        self._link = EngineStatus.STARTING
+        self._told = EngineStatus.STARTING
         self.last_error = ""
         self.rest_error = ""
         self.stream_since: float | None = None
         self.last_update_at: float | None = None
         self.reconnects = 0
         self.fulls = 0
-        store, broker, clock = outside.store, outside.broker, outside.clock
-        self.time = MarketTime(clock)
-        symbols = Symbols(working.instruments, working.aliases)
-        self.book = Book(working, symbols, outside.ids, self.time.now)
+        self.time = MarketTime(outside.clock)
+        self.book = Book(working, Symbols(working.instruments, working.aliases), outside.ids, self.time.now)
         self.journal = Journal(self._commit)
-        self.ledger = Ledger(self._account_id, self.book, self.journal, store, broker)
-        worth = Worth(clock, self._fresh_for_s, self._may_send)
-        self.resolver = Resolver(broker, self.book, self.journal, self.ledger, outside.budget, worth, outside.random)
-        self.sender = Sender(broker, self.book, self.journal, self.ledger, self.resolver, outside.budget, worth)
-        self.dispatcher = Dispatcher(
-            self._account_id, self.book, self.journal, self.sender, self.resolver, store, broker, outside.prices,
-            self.time, outside.budget, clock, working.configs, self._may_send,
-        )  # fmt: skip
-        self.reconciler = Reconciler(
-            working.account, broker, self.book, self.journal, self.ledger, store, self.time, outside.budget, outside.ids
-        )
+        self.breaker = Breaker(outside.clock)
+        self.worth = Worth(outside.clock, self._fresh_for_s, self._can_send)
+        self.worth.halt = working.account.halt
+        desk = Desk(self._account_id, outside, self.book, self.journal, self.time, self.worth)
+        wire = Wire(outside.broker, self.breaker)
+        self.ledger = Ledger(desk)
+        self.resolver = Resolver(desk, self.ledger, wire)
+        self.sender = Sender(desk, self.ledger, self.resolver, wire)
+        self.dispatcher = Dispatcher(desk, self.sender, self.resolver, working.configs)
+        self.reconciler = Reconciler(desk, self.ledger, working.account)
         self.commands = Commands(
-            self._account_id, store, broker, self.book, self.journal, self.ledger, self.dispatcher, self.resolver, clock
+            desk,
+            Cancels(desk, self.ledger, self.dispatcher, self.resolver),
+            Decisions(desk, self.reconciler, wire, self._trading_changed),
         )
+
+    @property
+    def status(self) -> EngineStatus:
+        """What it does with signals at this moment."""
+        if self._link in {EngineStatus.STARTING, EngineStatus.STOPPED}:
+            return self._link
+        if self.worth.is_halted:
+            return EngineStatus.HALTED
+        if self._link is EngineStatus.RUNNING and self.breaker.is_open:
+            return EngineStatus.CANCEL_ONLY
+        return self._link
 
     @property
     def positions(self) -> Sequence[Position]:
@@ -144,6 +143,7 @@ class Session:
             await self._wind_down()
         finally:
             await ended([*tasks, stopping])
+            await self.commands.close()
             await self.dispatcher.drain(0)
             self._outside.budget.forget_promises()
 
@@ -180,7 +180,7 @@ class Session:
             attempt = 0 if was_up_s > BACKOFF_S[1] else attempt + 1
             self.stream_since = None
             self.reconnects += 1
-            if self.status is EngineStatus.RUNNING:
+            if self._link is EngineStatus.RUNNING:
                 log.warning("update_stream_lost", reason=self.last_error)
                 self._set(EngineStatus.CANCEL_ONLY)
             elif self.fulls == 0:
@@ -193,6 +193,8 @@ class Session:
         reader = asyncio.ensure_future(self._pump(updates, arrived))
         try:
             await self.reconciler.full()  # what comes in meanwhile waits in the queue
+            while not arrived.empty():
+                await self._take(arrived.get_nowait())
             self.fulls += 1
             self._look_at_account()
             self.rest_error = ""
@@ -203,17 +205,19 @@ class Session:
             self._set(EngineStatus.RUNNING)
             self.wake()
             while True:
-                update = await arrived.get()
-                if isinstance(update, Exception):
-                    raise update
-                if isinstance(update, UnreadableUpdate):
-                    log.error("unreadable_update", reason=update.reason, text=update.text[:500])
-                    self.ledger.ask_for_all()
-                else:
-                    await self.ledger.update(update)
+                await self._take(await arrived.get())
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def _take(self, update: OrderUpdate | UnreadableUpdate | Exception) -> None:
+        if isinstance(update, Exception):
+            raise update
+        if isinstance(update, UnreadableUpdate):
+            log.error("unreadable_update", reason=update.reason, text=update.text[:500])
+            self.ledger.ask_for_all()
+        else:
+            await self.ledger.update(update)
 
     async def _pump(self, updates: Updates, arrived: asyncio.Queue[OrderUpdate | UnreadableUpdate | Exception]) -> None:
         try:
@@ -229,19 +233,22 @@ class Session:
         last_full = last_light = last_account = last_catch_up = self._outside.clock.monotonic()
         at_account = 0
         began_waiting, catch_up_pause = last_full, CATCH_UP_EVERY_S
+        asked_pause = ASKED_FULL_AFTER_S
         while True:
             await asyncio.sleep(0.5)
             now = self._outside.clock.monotonic()
-            streaming = self.status is EngineStatus.RUNNING
+            streaming = self._link is EngineStatus.RUNNING
             if not streaming and self.fulls == 0:
                 continue  # the first full pass belongs to the stream's connect
-            full_after = ASKED_FULL_EVERY_S if self.ledger.needs_full else FULL_EVERY_S
+            # What a pass leaves open starts the next one at once, and then ever later.
+            full_after = asked_pause if self.ledger.needs_full else FULL_EVERY_S
             try:
                 if streaming and now - last_full >= full_after:
                     last_full = last_light = now
                     self.ledger.needs_full = False
                     await self.reconciler.full()
                     self.fulls += 1
+                    asked_pause = min(asked_pause * 4, FULL_EVERY_S) if self.ledger.needs_full else ASKED_FULL_AFTER_S
                 elif self.ledger.catch_up.is_set() and now - last_catch_up >= catch_up_pause:
                     self.ledger.catch_up.clear()
                     last_catch_up = now
@@ -290,15 +297,14 @@ class Session:
     def _broker_answers(self) -> None:
         self._look_at_account()
         self.rest_error = ""
-        if self.status in {EngineStatus.RECONNECTING, EngineStatus.CANCEL_ONLY}:
-            self.sender.forget_unknown()
+        if self._link in {EngineStatus.RECONNECTING, EngineStatus.CANCEL_ONLY}:
             self._set(EngineStatus.RUNNING if self.stream_since is not None else EngineStatus.CANCEL_ONLY)
             self.wake()
 
     def _broker_is_away(self, error: BrokerError) -> None:
         self.rest_error = str(error)
         log.warning("broker_away", reason=str(error))
-        if self.status in {EngineStatus.RUNNING, EngineStatus.CANCEL_ONLY}:
+        if self._link in {EngineStatus.RUNNING, EngineStatus.CANCEL_ONLY}:
             self._set(EngineStatus.RECONNECTING)
 
     async def _carry_out(self) -> None:
@@ -320,14 +326,26 @@ class Session:
             await asyncio.sleep(pause)
 
     async def _watch_sending(self) -> None:
-        """Refused keys end the session; many unknown outcomes stop sending until a question is answered."""
+        """Refused keys end the session; many unknown outcomes stop sending until one question is answered."""
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.25)
             if self.sender.unauthorized is not None:
                 raise self.sender.unauthorized
-            if self.status is EngineStatus.RUNNING and self.sender.unknown_within(BREAKER[1]) >= BREAKER[0]:
-                log.error("sending_stopped", reason=f"{BREAKER[0]} unknown outcomes within {BREAKER[1]:.0f} s")
-                self._set(EngineStatus.CANCEL_ONLY)
+            if self.breaker.wants_probe:
+                await self._probe()
+            self._tell()
+
+    async def _probe(self) -> None:
+        try:
+            self.time.learn(await self._outside.broker.clock())
+        except BrokerUnauthorized:
+            raise
+        except BrokerError as error:
+            self.breaker.failed()
+            log.warning("sending_still_stopped", reason=str(error))
+        else:
+            self.breaker.answered()
+            self.wake()
 
     async def _choose_prices(self) -> None:
         """Follow what matters most: open orders, positions, then what was traded last."""
@@ -358,13 +376,23 @@ class Session:
     async def _commit(self, changes: Changes) -> None:
         await self._outside.store.commit(self._account_id, self._epoch, changes)
 
-    def _set(self, status: EngineStatus) -> None:
-        if status is not self.status and self.status is not EngineStatus.STOPPED:
-            self.status = status
+    def _set(self, link: EngineStatus) -> None:
+        if self._link is not EngineStatus.STOPPED:
+            self._link = link
+            self._tell()
+
+    def _tell(self) -> None:
+        status = self.status
+        if status is not self._told:
+            self._told = status
             self._on_status(status)
 
-    def _may_send(self) -> bool:
-        return self.status is EngineStatus.RUNNING
+    def _trading_changed(self) -> None:
+        self._tell()
+        self.wake()
+
+    def _can_send(self) -> bool:
+        return self._link is EngineStatus.RUNNING and not self.breaker.is_open
 
     def _fresh_for_s(self, order: Order) -> Decimal:
         if order.valid_for_s is not None:

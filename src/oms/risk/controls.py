@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
@@ -17,6 +17,15 @@ from oms.domain.values import ZERO, Side, trimmed
 from oms.risk.limits import Limit, Limits, Mode
 
 NEW_YORK = ZoneInfo("America/New_York")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A symbol whose position is in doubt, by a row of the drift ledger; `broker_qty` is what the broker says, if it
+    can be read."""
+
+    drift_id: int
+    broker_qty: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class RiskView:
     waited_s: Decimal
     limits: Limits
     account_trouble: str = ""
+    block: Block | None = None
 
 
 class Verdict(StrEnum):
@@ -170,6 +180,23 @@ def market_hours(order: Order, qty: Decimal, view: RiskView) -> Check | None:
     return Check("MARKET_CLOSED", Verdict.REFUSE, text)
 
 
+def symbol_block(order: Order, qty: Decimal, view: RiskView) -> Check | None:
+    """While here and at the broker differ, only what reduces by either count passes."""
+    block = view.block
+    if block is None:
+        return None
+    theirs = view if block.broker_qty is None else replace(view, position_qty=block.broker_qty)
+    if is_reducing(order.side, qty, view) and is_reducing(order.side, qty, theirs):
+        return Check("SYMBOL_BLOCKED", Verdict.PASS)
+    says = "cannot be read" if block.broker_qty is None else f"says {_n(block.broker_qty)}"
+    text = (
+        f"{order.symbol} is blocked by drift {block.drift_id}: the position is {_n(view.position_qty)} here, the "
+        f"broker {says}. Orders that reduce it pass. Look with `oms drift`, then `oms drift adopt {block.drift_id}` "
+        f"or `oms drift ignore {block.drift_id}`"
+    )
+    return Check("SYMBOL_BLOCKED", Verdict.REFUSE, text)
+
+
 def holdings(order: Order, qty: Decimal, view: RiskView) -> Check | None:
     """Crypto cannot be sold short; stocks go to the broker, who decides on shorting."""
     if view.instrument is None or not view.instrument.is_crypto or order.side is Side.BUY:
@@ -207,8 +234,8 @@ def pair(order: Order, qty: Decimal, view: RiskView) -> Check | None:
 
 
 CONTROLS = (
-    account_open, tradable, pair, market_hours, signal_age, order_quantity, increments, holdings, price_freshness,
-    position_size,
+    account_open, tradable, pair, market_hours, symbol_block, signal_age, order_quantity, increments, holdings,
+    price_freshness, position_size,
 )  # fmt: skip
 
 

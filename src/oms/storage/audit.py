@@ -29,6 +29,9 @@ _STRAY_FEES = """
 select a.* from adjustments a where a.kind = 'fee' and not exists (
     select from fills f where f.account_id = a.account_id and f.broker_order_id = a.broker_order_id
         and f.cum_qty = a.cum_qty and f.transacted_at = a.at
+) and not exists (  -- the fee that a bust gives back
+    select from adjustments b
+    where b.account_id = a.account_id and b.kind = 'bust' and a.reference = 'fee:' || b.reference
 ) limit 1000
 """
 # A fill is of the pair that was traded, its position of the coin's USD pair.

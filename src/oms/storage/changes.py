@@ -1,4 +1,4 @@
-"""One transaction of the engine, as one statement: lease, orders, fills, adjustments, positions, events, commands.
+"""One transaction of the engine, as one statement under the lease: orders, fills, positions, events and the rest.
 
 One statement is one round trip. While PostgreSQL would wait for the next of several, the account's row would be locked.
 """
@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from oms.domain.drift import Drift
 from oms.domain.errors import Fenced, StoreConflict
 from oms.domain.orders import Order
 from oms.ports import Changes
@@ -48,12 +49,14 @@ _ORDERS = _part(
     "written_orders",
     """id uuid, stored bigint, status text, qty numeric, alpaca_id text, outcome_unknown bool, attempted_at timestamptz,
     submitted_at timestamptz, ended_at timestamptz, updated_at timestamptz, filled_qty numeric, filled_value numeric,
-    filled_price numeric, fee_rate numeric, error_code text, error_message text, checks jsonb, version bigint""",
+    filled_price numeric, busted_qty numeric, fee_rate numeric, error_code text, error_message text, checks jsonb,
+    version bigint""",
     """update orders o set status = n.status, qty = n.qty, alpaca_id = n.alpaca_id, outcome_unknown = n.outcome_unknown,
     attempted_at = n.attempted_at,
     attempt_epoch = case when n.attempted_at is not null then coalesce(o.attempt_epoch, l.epoch) end,
     submitted_at = n.submitted_at, ended_at = n.ended_at, updated_at = n.updated_at, filled_qty = n.filled_qty,
-    filled_value = n.filled_value, filled_price = n.filled_price, fee_rate = n.fee_rate, error_code = n.error_code,
+    filled_value = n.filled_value, filled_price = n.filled_price, busted_qty = n.busted_qty,
+    fee_rate = n.fee_rate, error_code = n.error_code,
     error_message = n.error_message, checks = n.checks, version = n.version
     from <rows> where o.id = n.id and o.version = n.stored""",
 )
@@ -61,16 +64,17 @@ _EXTERNAL = _part(
     "written_external",
     """id uuid, place bigint, client_order_id text, alpaca_id text, symbol text, asset_class text, side text,
     qty numeric, type text, limit_price numeric, time_in_force text, status text, filled_qty numeric,
-    filled_value numeric, filled_price numeric, baseline_qty numeric, fee_rate numeric, error_code text,
-    error_message text, created_at timestamptz, submitted_at timestamptz, attempted_at timestamptz,
+    filled_value numeric, filled_price numeric, baseline_qty numeric, busted_qty numeric, fee_rate numeric,
+    error_code text, error_message text, created_at timestamptz, submitted_at timestamptz, attempted_at timestamptz,
     ended_at timestamptz, updated_at timestamptz, version bigint""",
     """insert into orders (id, account_id, seq, client_order_id, alpaca_id, origin, symbol, asset_class, side, qty,
-    type, limit_price, time_in_force, status, filled_qty, filled_value, filled_price, baseline_qty, fee_rate,
-    error_code, error_message, created_at, submitted_at, attempted_at, attempt_epoch, ended_at, updated_at, version)
+    type, limit_price, time_in_force, status, filled_qty, filled_value, filled_price, baseline_qty, busted_qty,
+    fee_rate, error_code, error_message, created_at, submitted_at, attempted_at, attempt_epoch, ended_at, updated_at,
+    version)
     select n.id, l.id, l.event_seq + n.place, n.client_order_id, n.alpaca_id, 'external', n.symbol, n.asset_class,
     n.side, n.qty, n.type, n.limit_price, n.time_in_force, n.status, n.filled_qty, n.filled_value, n.filled_price,
-    n.baseline_qty, n.fee_rate, n.error_code, n.error_message, n.created_at, n.submitted_at, n.attempted_at, l.epoch,
-    n.ended_at, n.updated_at, n.version
+    n.baseline_qty, n.busted_qty, n.fee_rate, n.error_code, n.error_message, n.created_at, n.submitted_at,
+    n.attempted_at, l.epoch, n.ended_at, n.updated_at, n.version
     from <rows>""",
 )
 _FILLS = _part(
@@ -116,15 +120,32 @@ _COMMANDS = _part(
     """update commands c set done_at = now(), outcome = n.outcome, message = n.message
     from <rows> where c.id = n.id""",
 )
-
+_DRIFT = _part(
+    "written_drift",
+    """id bigint, kind text, subject text, symbol text, cause text, ours text, theirs text, first_seen timestamptz,
+    last_seen timestamptz, passes bigint, order_id uuid, blocks bool, state text, resolution text,
+    resolved_at timestamptz, resolved_by text, reason text""",
+    # By id: where an ignored difference became another, the old row is resolved before the new one stands.
+    """insert into drift (account_id, id, kind, subject, symbol, cause, ours, theirs, first_seen, last_seen, passes,
+    order_id, blocks, state, resolution, resolved_at, resolved_by, reason)
+    select l.id, n.id, n.kind, n.subject, n.symbol, n.cause, n.ours, n.theirs, n.first_seen, n.last_seen, n.passes,
+    n.order_id, n.blocks, n.state, n.resolution, n.resolved_at, n.resolved_by, n.reason from <rows> order by n.id
+    on conflict (account_id, id) do update set cause = excluded.cause, ours = excluded.ours, theirs = excluded.theirs,
+    last_seen = excluded.last_seen, passes = excluded.passes, blocks = excluded.blocks, state = excluded.state,
+    resolution = excluded.resolution, resolved_at = excluded.resolved_at, resolved_by = excluded.resolved_by,
+    reason = excluded.reason""",
+)
 _LOCK = """with lock as materialized (
     select a.id, a.event_seq, l.epoch from accounts a join leases l on l.account_id = a.id
     where a.id = $1 and l.epoch = $2 for update of a for share of l
 ), account as (
     update accounts a set event_seq = l.event_seq + $3::bigint, watermark = coalesce($4::timestamptz, a.watermark),
-        adopted_at = coalesce(a.adopted_at, $4::timestamptz)
+        adopted_at = coalesce(a.adopted_at, $4::timestamptz), in_sync_at = coalesce($5::timestamptz, a.in_sync_at),
+        halted = coalesce($6::bool, a.halted), halted_at = coalesce($7::timestamptz, a.halted_at),
+        halted_by = coalesce($8::text, a.halted_by), halted_reason = coalesce($9::text, a.halted_reason)
     from lock l where a.id = l.id returning 1
 )"""
+_FIRST_COUNT = 10  # the parameter after those of the account
 
 Row = tuple[object, ...]
 
@@ -133,7 +154,9 @@ async def commit_changes(db: Connection, account_id: UUID, epoch: int, changes: 
     """Write the changes, all or nothing. Raises Fenced, StoreConflict."""
     parts = [(part, rows) for part, rows in _rows(changes) if rows]
     statement = _statement(tuple(part for part, _ in parts))
-    arguments: list[object] = [account_id, epoch, len(changes.events), changes.watermark]
+    halt = changes.halt
+    halted = (None,) * 4 if halt is None else (halt.is_on, halt.at, halt.by, halt.reason)
+    arguments: list[object] = [account_id, epoch, len(changes.events), changes.watermark, changes.in_sync_at, *halted]
     arguments += [len(rows) for _, rows in parts]
     for part, rows in parts:
         arguments += columns(rows, len(part.columns))
@@ -150,8 +173,8 @@ async def commit_changes(db: Connection, account_id: UUID, epoch: int, changes: 
 @lru_cache(maxsize=256)
 def _statement(parts: tuple[Part, ...]) -> str:
     """The statement for the tables that a transaction touches; PostgreSQL prepares each kind once."""
-    counts = {part.name: f"${place}::bigint" for place, part in enumerate(parts, start=5)}
-    first = 5 + len(parts)
+    counts = {part.name: f"${place}::bigint" for place, part in enumerate(parts, start=_FIRST_COUNT)}
+    first = _FIRST_COUNT + len(parts)
     written = []
     for part in parts:
         written.append(part.sql(first))
@@ -195,6 +218,7 @@ def _rows(changes: Changes) -> Sequence[tuple[Part, Sequence[Row]]]:
             ],
         ),
         (_COMMANDS, changes.commands),
+        (_DRIFT, [_drift_row(drift) for drift in changes.drift.values()]),
     ]  # fmt: skip
 
 
@@ -202,7 +226,15 @@ def _order_row(stored: int, order: Order) -> Row:
     return (
         order.id, stored, str(order.status), order.qty, order.alpaca_id, order.outcome_unknown, order.attempted_at,
         order.submitted_at, order.ended_at, order.updated_at, order.filled_qty, order.filled_value, order.filled_price,
-        order.fee_rate, order.error_code, order.error_message, to_json(order.checks), order.version,
+        order.busted_qty, order.fee_rate, order.error_code, order.error_message, to_json(order.checks), order.version,
+    )  # fmt: skip
+
+
+def _drift_row(drift: Drift) -> Row:
+    return (
+        drift.id, str(drift.kind), drift.subject, drift.symbol, str(drift.cause), drift.ours, drift.theirs,
+        drift.first_seen, drift.last_seen, drift.passes, drift.order_id, drift.blocks, str(drift.state),
+        None if drift.resolution is None else str(drift.resolution), drift.resolved_at, drift.resolved_by, drift.reason,
     )  # fmt: skip
 
 
@@ -214,8 +246,8 @@ def _external_rows(changes: Changes) -> Sequence[Row]:
         (
             o.id, places[o.id], o.client_order_id, o.alpaca_id, o.symbol, str(o.asset_class), str(o.side), o.qty,
             str(o.type), o.limit_price, str(o.time_in_force), str(o.status), o.filled_qty, o.filled_value,
-            o.filled_price, o.baseline_qty, o.fee_rate, o.error_code, o.error_message, o.created_at, o.submitted_at,
-            o.attempted_at, o.ended_at, o.updated_at, o.version,
+            o.filled_price, o.baseline_qty, o.busted_qty, o.fee_rate, o.error_code, o.error_message, o.created_at,
+            o.submitted_at, o.attempted_at, o.ended_at, o.updated_at, o.version,
         )
         for o in changes.created.values()
     ]  # fmt: skip

@@ -21,9 +21,11 @@ from oms.storage.rows import (
     ORDER_COLUMNS,
     as_decimal,
     columns,
+    drift_of,
     entries_of,
     event_json,
     fill_of,
+    halt_of,
     instrument_of,
     order_of,
     position_of,
@@ -96,6 +98,8 @@ where account_id = $1 and symbol = $2 and kind in ('fee', 'fee_true_up')
     and (case when kind = 'fee' then (at at time zone 'America/New_York')::date::text
          else split_part(reference, ':', 2) end) = $3
 """
+_DRIFT = "select * from drift where account_id = $1 and state <> 'resolved' order by id"
+_BOOKED = "select reference from adjustments where account_id = $1 and reference = any($2)"
 _REPORT = """
 insert into engines values ($1, $2, $3, $4, $5)
 on conflict (key_hash) do update set account_id = $2, status = $3, detail = $4, heartbeat_at = $5
@@ -164,7 +168,8 @@ class PostgresStore:
             positions = await db.fetch("select * from positions where account_id = $1", account_id)
             return WorkingSet(
                 account=AccountRecord(
-                    account["id"], account["broker_account_id"], account["watermark"], account["adopted_at"]
+                    account["id"], account["broker_account_id"], account["watermark"], account["adopted_at"],
+                    account["in_sync_at"], halt_of(account),
                 ),
                 orders=[order_of(row) for row in await db.fetch(_OPEN, account_id)],
                 fills=[fill_of(row) for row in await db.fetch(_FILLS_OF_OPEN, account_id)],
@@ -172,7 +177,9 @@ class PostgresStore:
                 configs=await _configs(db),
                 aliases={row["alias"]: row["symbol"] for row in await db.fetch("select * from symbol_aliases")},
                 instruments=[instrument_of(row) for row in await db.fetch("select * from instruments")],
-            )
+                drift=[drift_of(row) for row in await db.fetch(_DRIFT, account_id)],
+                last_drift_id=await db.fetchval("select max(id) from drift where account_id = $1", account_id) or 0,
+            )  # fmt: skip
 
     async def symbols(self) -> tuple[Sequence[Instrument], Mapping[str, str]]:
         """The asset list and the aliases as stored."""
@@ -229,6 +236,11 @@ class PostgresStore:
         """Store all of it in one statement, which is a transaction of its own, under the lease."""
         async with connection(self._pool) as db:
             await commit_changes(db, account_id, epoch, changes)
+
+    async def booked(self, account_id: UUID, references: Sequence[str]) -> frozenset[str]:
+        """Which of these adjustments are stored already."""
+        async with connection(self._pool) as db:
+            return frozenset(row["reference"] for row in await db.fetch(_BOOKED, account_id, references))
 
     async def value(self, account_id: UUID, epoch: int, valuations: Sequence[Valuation]) -> None:
         """Write the price columns of positions. They have no version: the next pass writes them anew."""

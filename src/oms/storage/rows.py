@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from oms.domain.drift import Cause, Drift, DriftKind, DriftState, Resolution
 from oms.domain.fills import Fill
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order, OrderStatus
 from oms.domain.positions import Adjustment, AdjustmentKind, Entry, EntryKey, Position
 from oms.domain.values import AssetClass, OrderType, Side, TimeInForce
+from oms.ports import Halt
 
 
 class Row(Protocol):
@@ -50,6 +52,21 @@ def adjustment_of(row: Row) -> Adjustment:
     """An adjustment from its row."""
     values = {field.name: row[field.name] for field in fields(Adjustment)}
     return Adjustment(**{**values, "kind": AdjustmentKind(row["kind"])})
+
+
+def drift_of(row: Row) -> Drift:
+    """A row of the drift ledger."""
+    values = {field.name: row[field.name] for field in fields(Drift)}
+    resolution = None if row["resolution"] is None else Resolution(row["resolution"])
+    kinds = {"kind": DriftKind(row["kind"]), "cause": Cause(row["cause"]), "state": DriftState(row["state"])}
+    return Drift(**{**values, **kinds, "resolution": resolution})
+
+
+def halt_of(account: Row) -> Halt | None:
+    """The last halt or resumption of an account, from its row."""
+    if account["halted_at"] is None:
+        return None
+    return Halt(account["halted"], account["halted_at"], account["halted_by"], account["halted_reason"])
 
 
 def instrument_of(row: Row) -> Instrument:

@@ -31,6 +31,7 @@ from oms.domain.errors import (
     BrokerRefused,
     BrokerUnauthorized,
     BrokerUnknown,
+    BrokerUnreadable,
 )
 from oms.domain.values import OrderType, Side, TimeInForce
 from oms.ports import Purpose, Ticket
@@ -56,15 +57,15 @@ ALL = pytest.mark.parametrize("call", [SUBMIT, CANCEL, LOOK_UP], ids=["submit", 
         (SUBMIT, 404, '{"code": 40410000, "message": "symbol not found: X"}', BrokerRefused),
         (SUBMIT, 401, '{"message": "unauthorized."}', BrokerUnauthorized),
         (SUBMIT, 503, "<html>", BrokerUnknown),
-        (SUBMIT, 200, "<html>", BrokerUnknown),
-        (SUBMIT, 200, '{"id": "o-1", "status": "new"', BrokerUnknown),
-        (SUBMIT, 200, "{}", BrokerUnknown),
+        (SUBMIT, 200, "<html>", BrokerUnreadable),
+        (SUBMIT, 200, '{"id": "o-1", "status": "new"', BrokerUnreadable),
+        (SUBMIT, 200, "{}", BrokerUnreadable),
         (CANCEL, 422, '{"code": 42210000, "message": "order is already in \\"filled\\" state"}', BrokerRefused),
         (CANCEL, 404, '{"code": 40410000, "message": "order not found for o-1"}', BrokerNotFound),
         (CANCEL, 404, "<html>", BrokerUnknown),
         (LOOK_UP, 404, '{"code": 40410000, "message": "order not found for t1-1"}', BrokerNotFound),
         (LOOK_UP, 404, '{"code": 40410000, "message": "endpoint not found"}', BrokerUnknown),
-        (LOOK_UP, 200, "[]", BrokerUnknown),
+        (LOOK_UP, 200, "[]", BrokerUnreadable),
     ],
 )
 async def test_an_answer_raises_what_it_means(

@@ -21,6 +21,7 @@ from oms.settings import key_hash
 from oms.signals.bus import RedisBus
 from oms.signals.intake import Intake
 from oms.storage.database import Pool, open_pool
+from oms.storage.decisions import Decisions
 from oms.storage.queries import Queries
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 
@@ -154,7 +155,7 @@ async def serve_api() -> AsyncIterator[ServeApi]:
                 doubtful=(CommitUnanswered,),  # type: ignore[arg-type]
             )
             given.setdefault("key_hash", KEY)
-            app = create_app(Dependencies(Queries(pool), intake, clock, uuid4, **given))
+            app = create_app(Dependencies(Queries(pool), Decisions(pool), intake, clock, uuid4, **given))
             port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             stop = asyncio.Event()
             committing = asyncio.create_task(intake.run())

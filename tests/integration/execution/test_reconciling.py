@@ -99,7 +99,7 @@ async def test_a_coin_under_two_pairs_is_adopted_as_one_position(store: Postgres
         session = await passed(store, account_id, broker)
         position = session.book.positions["BTC/USD"]
         assert (position.qty, position.avg_price) == (4, 8)
-        assert not session.reconciler.findings.drift
+        assert not session.book.drift.standing
 
 
 async def test_fees_posted_before_their_fill_is_booked_come_out_right(store: PostgresStore) -> None:

@@ -89,17 +89,18 @@ def test_conditions_come_from_the_engines_last_words() -> None:
     detail = {
         "error": "BrokerUnauthorized: forbidden.",
         "feed": {"streams": {"stock": {"connected": False, "last_error": "406"}, "crypto": {"connected": True}}},
-        "drift": {"AAPL": {"ours": 1, "broker": 2}},
+        "drift": {"7": {"kind": "position", "symbol": "AAPL", "ours": "1", "broker": "2", "blocks": True}},
         "account": {"error": "trading is blocked"},
         "backlog": {"outcome_unknown": 2},
     }
     found = conditions_of("unauthorized", 0.5, detail)
     assert {name: one.value for name, one in found.items()} == {
-        "engine": "unauthorized", "stock price stream": "down", "position in AAPL": "differs", "account": "blocked",
+        "engine": "unauthorized", "stock price stream": "down", "drift 7": "blocks", "account": "blocked",
         "outcome of orders": "unknown",
     }  # fmt: skip
     assert "forbidden." in found["engine"].text
-    assert "ours 1, theirs 2" in found["position in AAPL"].text
+    assert "1 here, 2 at the broker" in found["drift 7"].text
+    assert "oms drift adopt|ignore 7" in found["drift 7"].text
 
 
 DOWN = {"engine": Condition("cancel_only", "the engine is cancel_only")}

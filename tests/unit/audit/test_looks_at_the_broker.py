@@ -101,7 +101,7 @@ def order_there(place: str = "b-1", filled: str = "0") -> BrokerOrder:
 def row_here(status: str = "submitted", filled: str = "0", place: str | None = "b-1") -> dict[str, Any]:
     return {
         "id": UUID(int=7), "alpaca_id": place, "client_order_id": "c-1", "status": status,
-        "filled_qty": Decimal(filled), "baseline_qty": Decimal(0), "attempted_at": NOW,
+        "filled_qty": Decimal(filled), "baseline_qty": Decimal(0), "busted_qty": Decimal(0), "attempted_at": NOW,
     }  # fmt: skip
 
 

@@ -49,8 +49,8 @@ OPEN_WORDS = (
     "pending_cancel", "pending_replace", "pending_review", "a_word_of_tomorrow",
 )  # fmt: skip
 OTHER_EVENTS = (
-    "done_for_day", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "restated",
-    "order_replace_rejected", "order_cancel_rejected", "trade_bust", "a_word_of_tomorrow",
+    "done_for_day", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended",
+    "order_replace_rejected", "order_cancel_rejected", "a_word_of_tomorrow",
 )  # fmt: skip
 
 
@@ -229,6 +229,7 @@ def test_a_fill_without_its_numbers_is_unreadable(missing: str) -> None:
         ("rejected", UpdateKind.REJECTED),
         ("replaced", UpdateKind.REPLACED),
         *[(word, UpdateKind.ACCEPTED) for word in ("new", "accepted", "pending_new", "held")],
+        *[(word, UpdateKind.RESTATED) for word in ("restated", "trade_bust", "trade_correct")],
         *[(word, UpdateKind.OTHER) for word in OTHER_EVENTS],
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oms.api.problems import CODES
 from oms.domain.orders import TRANSITIONS, OrderStatus
-from oms.execution import book, sender
+from oms.execution import book, sender, worth
 from oms.risk import controls, gate
 from oms.risk.limits import DEFAULTS
 
@@ -23,8 +23,8 @@ def test_every_problem_code_is_named() -> None:
 
 
 def test_every_reject_code_is_named() -> None:
-    source = "".join(inspect.getsource(module) for module in (controls, gate, book, sender))
-    codes = set(re.findall(r'"([A-Z]+_[A-Z_]+[A-Z])"', source)) - {"BROKER_HTTP_"}
+    source = "".join(inspect.getsource(module) for module in (controls, gate, book, sender, worth))
+    codes = set(re.findall(r'"([A-Z]+_[A-Z_]+[A-Z]|HALTED)"', source)) - {"BROKER_HTTP_"}
     assert len(codes) >= 14
     assert sorted(code for code in codes if f"`{code}`" not in LIMITS) == []
 

@@ -17,7 +17,7 @@ from oms.domain.errors import BrokerNotFound
 from oms.domain.instruments import Instrument
 from oms.domain.market import Price
 from oms.domain.orders import Order, OrderStatus
-from oms.domain.reports import BrokerAccount, BrokerOrder, MarketClock
+from oms.domain.reports import BrokerAccount, BrokerOrder, MarketClock, UnreadableRecord
 from oms.domain.values import AssetClass, OrderType, Side, TimeInForce
 from oms.execution.budget import RequestBudget
 from oms.execution.session import Outside, Session
@@ -99,6 +99,9 @@ class Broker:
 
     open_orders = fills_since = fills_of = fees_since = positions = instruments = _nothing
 
+    def take_unreadable(self) -> Sequence[UnreadableRecord]:
+        return []
+
     async def close(self) -> None: ...
 
     @asynccontextmanager
@@ -151,6 +154,9 @@ class Store:
 
     async def fee_totals(self, *_: object) -> tuple[Decimal, Decimal]:
         return Decimal(0), Decimal(0)
+
+    async def booked(self, *_: object) -> frozenset[str]:
+        return frozenset()
 
     async def _none(self, *_: object) -> None: ...
 

@@ -105,9 +105,9 @@ def test_a_fill_that_contradicts_what_is_booked_is_reported_not_applied() -> Non
     book = new_book()
     order = sent(book, signal_order())
     book.fill(order, execution(order, "4", "4"))
-    assert not book.fill(book.orders[order.id], execution(order, "5", "6"))
+    assert not book.fill(book.orders[order.id], execution(order, "5", "6")).fills
     assert book.orders[order.id].filled_qty == 4
-    assert len(book.anomalies) == 1
+    assert len(book.drift.unsettled) == 1
 
 
 def test_exposure_counts_what_is_approved_and_not_what_has_ended() -> None:
@@ -212,7 +212,7 @@ def test_any_order_and_number_of_messages_ends_the_same(story: Story) -> None:
         assert abs(after.filled_price - value / total) < Decimal("1e-11")
         assert abs(book.positions["AAPL"].avg_price - value / total) < Decimal("1e-9")
     assert not book.awaiting_fills
-    assert not book.anomalies
+    assert not book.drift.unsettled
 
 
 def test_changes_of_one_batch_keep_the_stored_version() -> None:
