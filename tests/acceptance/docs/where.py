@@ -43,9 +43,7 @@ CI: Mapping[str, str] = {
     "make setup && .venv/bin/pytest tests/test_oms.py -v": "both are parts of make test",
     "make test": ".ci/run",
     "make check": "a part of make test",
-    "make compose-test": "by hand, where an engine is; CI has none. Its own skipping is tested by it",
-    "make faults": "its rows are a part of make test: tests/faults",
-    'make faults ROWS="16 19"': "as above",
+    "make compose-test": "run by hand where a Docker engine is; elsewhere it says so and ends",
     "make docs": "tests/acceptance/docs/test_site.py builds the site in the same way",
 }
 
