@@ -20,7 +20,8 @@ def staying(text: str, until: str, folder: Path, env: Mapping[str, str], within_
     printed = folder / "printed"
     with printed.open("wb") as terminal:
         process = subprocess.Popen(
-            ["bash", "-c", text],
+            # a shell that puts tests into the background lets them inherit that Ctrl-C is ignored
+            ["env", "--default-signal=INT", "bash", "-c", text],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
