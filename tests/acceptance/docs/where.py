@@ -44,6 +44,8 @@ CI: Mapping[str, str] = {
     "make test": ".ci/run",
     "make check": "a part of make test",
     "make compose-test": "run by hand where a Docker engine is; elsewhere it says so and ends",
+    "make faults": "its rows are a part of make test: tests/faults",
+    'make faults ROWS="16 19"': "as above",
     "make docs": "tests/acceptance/docs/test_site.py builds the site in the same way",
 }
 
