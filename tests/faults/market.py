@@ -63,7 +63,7 @@ async def _clock_moved(site: Site, seconds: int) -> float:
         offset = (await rig.health())["components"]["clock"]["offset_s"]
         if abs(offset - seconds) < 60:
             break
-        assert time.monotonic() - begun < 150, f"health does not show the offset: {told}"
+        assert time.monotonic() - begun < 150, f"health does not show the offset: {offset}"
         await asyncio.sleep(0.5)
     shown = time.monotonic() - begun
     for side in ("buy", "sell"):
