@@ -161,9 +161,13 @@ class Floor:
         self.end(order, Event.CANCELED)
 
     def fill_now(self, order: Order, price: Decimal) -> None:
-        """Fill a fresh order at once at a price, whatever the market's is."""
+        """Fill a fresh order at once at a price, whatever the market's is; reject it where that costs too much."""
         self._accept_at_once(order)
         self.fill_all(order, price)
+        if order.symbol in self._prices.quotes:
+            self.end(order, Event.REJECTED)
+        else:
+            self.work(order)
 
     def fill_all(self, order: Order, price: Decimal | None = None) -> None:
         """Fill the whole rest at once, at a price, else its own, else the market's: a fill that wins a race."""
@@ -171,8 +175,9 @@ class Floor:
         if quote is None or not order.can(Event.FILL):
             return
         price = price or order.limit_price or (quote.ask if order.side is Side.BUY else quote.bid)
-        rest = self._rest_of(order, self._assets[order.symbol], price)
-        if rest > 0:
+        asset = self._assets[order.symbol]
+        rest = self._rest_of(order, asset, price)
+        if rest > 0 and self._executions.affordable(order, asset, qty=rest, price=price):
             self.take_off(order)
             self._executions.execute(order, quote, qty=rest, price=price, leaves=Decimal(0))
 
