@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from oms.domain.errors import ConfigurationError, StoreUnavailable
 from oms.storage.schema import check_known, known_schemas
 
 log = logging.getLogger(__name__)
-_LOCK = 7_305_482_116  # one migration at a time, whoever starts it
+_LOCK = 7_305_482_116  # one migration of a database at a time, whoever starts it
+_ALEMBIC = threading.Lock()  # what Alembic runs in is global to the process: two threads would cross
 
 
 Before = Callable[[str], Awaitable[None]]
@@ -30,7 +32,8 @@ def migrate(database_url: str, before: Before | None = None) -> None:
 
     Raises ConfigurationError when the database is newer than this code, StoreUnavailable when it cannot be reached.
     """
-    asyncio.run(_migrate(database_url, before))
+    with _ALEMBIC:
+        asyncio.run(_migrate(database_url, before))
 
 
 async def _migrate(database_url: str, before: Before | None) -> None:
