@@ -12,7 +12,7 @@ import pytest
 from tests.faults.matrix import Outcome, run
 from tests.faults.rows import MATRIX
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ They live in `.venv-clients/` at the top of the repository (not committed) and a
 requirements change. Where a language is not installed, the test is skipped and says so.
 """
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,14 +25,15 @@ def python_environment(name: str) -> Path:
     requirements = ROOT / "requirements" / f"clients-{name}.txt"
     folder = CACHE / name
     python = folder / "bin" / "python"
-    if _is_fresh(folder, requirements) and python.exists():
-        return python
-    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    if not Path(uv).exists():
-        pytest.skip("uv is not there, which makes the clients' environments: run `make setup`")
-    _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)])
-    _run([uv, "pip", "sync", "-q", "--python", str(python), "--require-hashes", str(requirements)])
-    return _stamped(folder, requirements, python)
+    with _alone(name):
+        if _is_fresh(folder, requirements) and python.exists():
+            return python
+        uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
+        if not Path(uv).exists():
+            pytest.skip("uv is not there, which makes the clients' environments: run `make setup`")
+        _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)])
+        _run([uv, "pip", "sync", "-q", "--python", str(python), "--require-hashes", str(requirements)])
+        return _stamped(folder, requirements, python)
 
 
 def node_environment() -> Path:
@@ -39,14 +43,15 @@ def node_environment() -> Path:
             pytest.skip(f"{tool} is not installed: the JavaScript SDKs cannot run")
     source, folder = HERE / "js", CACHE / "js"
     lock = source / "package-lock.json"
-    if not _is_fresh(folder, lock):
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in ("package.json", "package-lock.json"):
-            shutil.copy(source / file, folder / file)
-        _run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
-        _stamped(folder, lock, folder)
-    for script in source.glob("*.js"):
-        shutil.copy(script, folder / script.name)
+    with _alone("js"):
+        if not _is_fresh(folder, lock):
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in ("package.json", "package-lock.json"):
+                shutil.copy(source / file, folder / file)
+            _run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+            _stamped(folder, lock, folder)
+        for script in source.glob("*.js"):
+            shutil.copy(script, folder / script.name)
     return folder
 
 
@@ -56,8 +61,18 @@ def go_binary() -> Path:
         pytest.skip("go is not installed: the Go SDK cannot run")
     folder = CACHE / "go"
     folder.mkdir(parents=True, exist_ok=True)
-    _run(["go", "build", "-mod=readonly", "-o", str(folder / "client"), "."], HERE / "go")
+    with _alone("go"):
+        _run(["go", "build", "-mod=readonly", "-o", str(folder / "client"), "."], HERE / "go")
     return folder / "client"
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Tests in other processes wait until this environment is made."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _run(command: list[str], folder: Path | None = None) -> None:
