@@ -170,7 +170,7 @@ class SimBroker:
         if loop.time() < faults.down_until:
             loop.at(there, _fail, future, BrokerUnknown("the broker is down"))
             return await future
-        fate = 1.0 if world.calm else random.random()
+        fate = 9.0 if world.calm else random.random()
         gives_up = random.choice((there + back, there + back, TIMEOUT_S))
         if (fate := fate - faults.lost) < 0:
             world.note("request lost", call)

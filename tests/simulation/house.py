@@ -150,7 +150,7 @@ class House:
         for deed in plan.deeds:
             loop.at(deed.at, self._do, deed.what, deed.arguments)
         for ambush in plan.ambushes:
-            action = self.kill if ambush.what == "kill" else self.freeze
+            action = {"kill": self.kill, "freeze": self.freeze, "outage": self.outage}[ambush.what]
             self.world.ambush(ambush.name, ambush.call, ambush.nth, ambush.steps, action)
         if plan.is_open and plan.closes_in_s < 60:
             loop.at(plan.closes_in_s, venue.close_market)
@@ -243,6 +243,11 @@ class House:
         for stream in [*self.streams.connected, *self.redis.listeners]:
             if stream.owner is process:
                 stream.lose()
+
+    def outage(self, _: Process) -> None:
+        """The broker is away until the faults end."""
+        self.world.note("outage")
+        self.break_wire(self.plan.duration_s)
 
     def freeze(self, process: Process) -> None:
         """SIGSTOP, and SIGCONT some seconds later."""

@@ -53,6 +53,8 @@ class Watch:
             if after.status in FINAL and before.status not in FINAL:
                 house.world.note("ends", order_id.hex[-6:], after.status, after.error_code)
                 self._end_is_true(after)
+                if after.status is OrderStatus.FILLED and after.filled_qty != after.qty:
+                    house.world.violated(6, f"{order_id} is filled, with {after.filled_qty} of {after.qty} booked")
 
     def _end_is_true(self, order: Order) -> None:
         """An end is only written when it is the broker's, or when the broker has no such order."""
@@ -311,6 +313,9 @@ AT_THE_END: dict[int, tuple[Check, ...]] = {
 
 def check_all(house: House) -> None:
     """Every invariant of the end."""
+    if house.record.account_of_key(KEY) is None:
+        house.world.violated(9, "the account is not known after all faults have ended")
+        return
     account = _account(house)
     for number, checks in AT_THE_END.items():
         for check in checks:

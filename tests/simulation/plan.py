@@ -132,7 +132,18 @@ def planned(seed: int) -> Plan:
     _people(plan, r)
     if not calm_kind:
         _accidents(plan, r)
+    if r.random() < 0.04:
+        _outage(plan, r)
+    if r.random() < 0.04:  # a first request arrives late, and its repetition is refused
+        plan.wire.late, plan.wire.refused = 0.4, 0.5
     return plan
+
+
+def _outage(plan: Plan, r: Random) -> None:
+    """The broker is away for so long that an order in doubt could be called absent, with an answer lost just before."""
+    plan.wire.unanswered = 0.7
+    plan.ambushes.append(Ambush("engine", "submit", r.randint(1, 2), r.randint(5, 40), "outage"))
+    plan.duration_s = r.uniform(75.0, 100.0)
 
 
 def _people(plan: Plan, r: Random) -> None:

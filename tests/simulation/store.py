@@ -73,7 +73,7 @@ class SimStore:
             await self._travel(0.001)
             raise StoreUnavailable("PostgreSQL is down")
         future = loop.create_future()
-        fate = world.random.random() if not world.calm else 1.0
+        fate = 9.0 if world.calm else world.random.random()
         delay = self._delay()
         if (fate := fate - faults.lost) < 0:
             loop.at(delay, _fail, future, StoreUnavailable("the connection was lost before"))
