@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PROCESSES ?= $(shell nproc)
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup up check test simulate faults compose-test chaos flood docs docs-serve lock fmt clean
+.PHONY: help setup up check test simulate defects faults compose-test chaos flood docs docs-serve lock fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ SEEDS ?= 300
 FIRST ?= 0
 simulate: setup ## the deterministic simulation: SEEDS=20000 FIRST=0 PROCESSES=2; its last line is the figure
 	@$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
+
+defects: setup ## plant deliberate defects one by one: the simulation must catch each; prints how many seeds each took
+	@$(PY) -m tests.simulation.defects --processes $(PROCESSES)
 
 compose-test: setup ## every docker command of the guide, where a Docker engine answers (else skipped, saying so)
 	@! $(PY) -m tests.compose.docker || .venv/bin/pytest -q tests/compose --timeout=1800

@@ -30,6 +30,7 @@ from tests.simulation.venue import INSTRUMENTS, OPEN, Venue, VenueOrder
 from tests.simulation.world import World
 
 TIMEOUT_S = 10.0
+WEIGHTS = {"submit": 1.5, "lookup": 1.0, "cancel": 1.0}  # how much of the faults befalls a call, beside 0.35
 ACCOUNT = BrokerAccount("b-1", "PA1", "ACTIVE", "USD", Decimal(100_000), Decimal(100_000), Decimal(200_000), False)
 
 
@@ -170,7 +171,7 @@ class SimBroker:
         if loop.time() < faults.down_until:
             loop.at(there, _fail, future, BrokerUnknown("the broker is down"))
             return await future
-        fate = 9.0 if world.calm else random.random()
+        fate = 9.0 if world.calm else random.random() / WEIGHTS.get(call, 0.35)
         gives_up = random.choice((there + back, there + back, TIMEOUT_S))
         if (fate := fate - faults.lost) < 0:
             world.note("request lost", call)

@@ -114,7 +114,7 @@ def planned(seed: int) -> Plan:
         base=base,
         is_open=base is not BEFORE_MIDNIGHT,
         closes_in_s=4.0 if base is BEFORE_CLOSE else 3600.0,
-        duration_s=r.uniform(2.5, 7.0),
+        duration_s=r.uniform(3.0, 10.0),
         is_cold=r.random() < 0.25,
         per_minute=r.choice((0, 0, 200)),
         has_standby=r.random() < 0.4,
@@ -141,15 +141,15 @@ def planned(seed: int) -> Plan:
 
 def _outage(plan: Plan, r: Random) -> None:
     """The broker is away for so long that an order in doubt could be called absent, with an answer lost just before."""
-    plan.wire.unanswered = 0.7
-    plan.ambushes.append(Ambush("engine", "submit", r.randint(1, 2), r.randint(5, 40), "outage"))
+    plan.wire.unanswered, plan.wire.lost, plan.wire.update_lost = 0.7, 0.0, 0.9
+    plan.ambushes.append(Ambush("engine", "submit", r.randint(1, 2), r.randint(0, 12), "outage"))
     plan.duration_s = r.uniform(75.0, 100.0)
 
 
 def _people(plan: Plan, r: Random) -> None:
     rush = r.uniform(0, plan.duration_s) if r.random() < 0.4 else None
     favourite = r.choice(("AAPL", "MSFT", "BTCUSD"))
-    for _ in range(r.randint(1, 7)):
+    for _ in range(r.randint(2, 9)):
         at = r.uniform(0, plan.duration_s) if rush is None or r.random() < 0.4 else rush + r.random() * 0.002
         symbol = favourite if r.random() < 0.6 else r.choice(("AAPL", "MSFT", "BTCUSD", "btc/usd"))
         plan.wishes.append(
