@@ -127,3 +127,23 @@ async def test_fees_posted_before_their_fill_is_booked_come_out_right(store: Pos
     for _ in range(3):
         session = await passed(store, account_id, broker)
         assert session.book.position_qty("BTC/USD") == Decimal("0.9975")
+
+
+async def test_an_execution_that_is_listed_late_is_not_booked_beside_the_adopted_position(store: PostgresStore) -> None:
+    """The simulation found it: the position and the order tell of an execution before the list of activities does."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    broker.held = [BrokerPosition("AAPL", AssetClass.STOCK, Decimal(3), Decimal(100))]
+    broker.orders = [
+        BrokerOrder(
+            "X1", "theirs", "AAPL", AssetClass.STOCK, Side.BUY, Decimal(3), "market", TimeInForce.DAY,
+            OrderStatus.FILLED, "filled", Decimal(3), Decimal(100), None, NOW, NOW,
+        )
+    ]  # fmt: skip
+    await passed(store, account_id, broker)
+    broker.fills = [
+        BrokerFill("X1", "AAPL", Side.BUY, Decimal(3), Decimal(100), Decimal(3), NOW, activity_id="a1"),
+    ]
+    session = await passed(store, account_id, broker)
+    assert session.book.position_qty("AAPL") == 3
+    assert not session.book.drift.standing
