@@ -134,10 +134,12 @@ class Venue:
         return order
 
     def cancel(self, broker_order_id: str) -> None:
-        """Raises BrokerNotFound, BrokerRefused (it is final already). The cancel happens a little later."""
+        """Raises BrokerNotFound, BrokerRefused (it ended otherwise). The cancel happens a little later."""
         order = self.orders.get(broker_order_id)
         if order is None:
             raise BrokerNotFound("order not found")
+        if order.status is OrderStatus.CANCELLED:
+            return
         if order.status not in OPEN:
             raise BrokerRefused(422, 42210000, f'order is already in "{WORDS[order.status]}" state')
         self._world.loop.at(self._world.random.choice((0.0, 0.01, 0.3)), self.end, order, OrderStatus.CANCELLED)
