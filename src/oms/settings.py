@@ -17,6 +17,7 @@ from oms.domain.errors import ConfigurationError
 PAPER_URL = "https://paper-api.alpaca.markets"
 DATA_URL = "https://data.alpaca.markets"
 MOCK_PREFIX = "mock"
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Settings:
     api_token: str | None = field(default=None, repr=False)
     trust_network: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    backup_every_s: int = 86_400
+    backup_keep: int = 14
+    snapshot_every_s: int = 3_600
+    snapshot_keep: int = 168
     alert_urls: tuple[str, ...] = field(default=(), repr=False)  # they hold tokens
 
     @property
@@ -181,6 +186,18 @@ def _yes(value: str) -> bool:
     return text in {"1", "yes", "true", "on"}
 
 
+def _duration(name: str) -> Callable[[str], object]:
+    def read(value: str) -> int:
+        found = _DURATION.fullmatch(value.strip().lower())
+        if value.strip().lower() in {"0", "off", "no"}:
+            return 0
+        if not found or not int(found[1]):
+            raise ConfigurationError(f"{name} must be a time such as 24h, 30m or 90s, or off; not {value!r}.")
+        return int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]]
+
+    return read
+
+
 def _names(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -204,6 +221,10 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "api_token": ("OMS_API_TOKEN", _text),
     "trust_network": ("OMS_TRUST_NETWORK", _yes),
     "allowed_hosts": ("OMS_ALLOWED_HOSTS", _names),
+    "backup_every_s": ("OMS_BACKUP_EVERY", _duration("OMS_BACKUP_EVERY")),
+    "backup_keep": ("OMS_BACKUP_KEEP", _whole_number("OMS_BACKUP_KEEP", 1)),
+    "snapshot_every_s": ("OMS_SNAPSHOT_EVERY", _duration("OMS_SNAPSHOT_EVERY")),
+    "snapshot_keep": ("OMS_SNAPSHOT_KEEP", _whole_number("OMS_SNAPSHOT_KEEP", 1)),
     "alert_urls": ("ALERT_URLS", _urls),
 }
 

@@ -1,0 +1,79 @@
+"""What `oms up` runs now and then: backups and snapshots, each a process that does its work and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from oms.backup.shelf import backup_folder, regular
+from oms.settings import Settings
+from oms.snapshot.shelf import snapshot_folder, taken
+from oms.up.child import Child, ChildSpec
+from oms.up.console import Console
+from oms.up.plan import environment, oms_command
+
+FIRST_AFTER_S = 600.0  # where there is none yet, and after one that failed
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`spec` is run when the last of what it makes is older than `every_s`; `made` says when that was."""
+
+    spec: ChildSpec
+    every_s: float
+    made: Callable[[], datetime | None]
+
+    def due(self, since: datetime) -> datetime:
+        """When it is to run next. `since`: when this was started, or the job failed last."""
+        last, patience_s = self.made(), min(self.every_s, FIRST_AFTER_S)
+        first = since + timedelta(seconds=patience_s)
+        return first if last is None else last + timedelta(seconds=self.every_s)
+
+
+def regular_jobs(settings: Settings) -> Sequence[Job]:
+    """Backups and snapshots, as often as the settings say; none for 0."""
+    env, data = environment(settings), settings.data
+    backups = ChildSpec("backup", oms_command("backup", "--keep", str(settings.backup_keep)), env)
+    snapshots = ChildSpec("snapshot", oms_command("snapshot", "--keep", str(settings.snapshot_keep)), env)
+    jobs = (
+        Job(backups, settings.backup_every_s, lambda: _time_of(regular(backup_folder(data)))),
+        Job(snapshots, settings.snapshot_every_s, lambda: _time_of(taken(snapshot_folder(data)))),
+    )
+    return [job for job in jobs if job.every_s]
+
+
+async def run_regularly(job: Job, logs: Path, console: Console) -> NoReturn:
+    """Run the job whenever it is due, until cancelled."""
+    since = datetime.now(UTC)
+    waits_until = since
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        now = datetime.now(UTC)
+        if now < max(job.due(since), waits_until):
+            continue
+        if code := await _run(job.spec, logs, console):
+            waits_until = now + timedelta(seconds=min(job.every_s, FIRST_AFTER_S))
+            console.say(f"{job.spec.name} failed (code {code}): tried again at {waits_until:%H:%M:%S} UTC")
+
+
+async def _run(spec: ChildSpec, logs: Path, console: Console) -> int:
+    child = Child(spec, logs, console, name_width=6)
+    try:
+        await child.start()
+        return await child.ended()
+    finally:
+        child.kill()
+        child.close()
+
+
+def _time_of(made: Sequence[Path]) -> datetime | None:
+    """When the last was made: its name says so."""
+    if not made:
+        return None
+    stamp = made[-1].name.removeprefix("oms-")[:15]
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
