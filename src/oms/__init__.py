@@ -35,6 +35,7 @@ commands    what an operator runs beside the OMS, wired
 doctor      `oms doctor`: keys, account, data plan, servers, disk, ports, `.env`, each with what to do
 up          `oms up`: starts all parts, keeps them alive, stops them
 
+upkeep      what fails of the backups and snapshots that `oms up` makes by itself; a file that the API reads
 ports       the few openings to the outside
 group_commit  whatever arrives during a commit goes into the next one
 waiting     for an event, no longer than so long

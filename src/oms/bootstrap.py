@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import TypeVar
 from uuid import UUID
@@ -16,6 +17,7 @@ import structlog
 import uvloop
 
 from oms.alerts.alerter import FINISH_S, Alerter
+from oms.alerts.conditions import Condition
 from oms.alerts.news import EVENTS
 from oms.alerts.receivers import receivers_of
 from oms.broker import connect
@@ -46,6 +48,7 @@ from oms.storage.queries import Queries
 from oms.storage.schema import check_schema
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
 from oms.system import SystemClock, log_to_stderr, new_id
+from oms.upkeep import failing_work
 from oms.waiting import ended, happens
 
 log = structlog.get_logger(__name__)
@@ -170,6 +173,7 @@ async def _api(settings: Settings) -> None:
             host=settings.host,
             allowed_hosts=settings.allowed_hosts,
             receivers={receiver.id: receiver.name for receiver in receivers},
+            upkeep=lambda: failing_work(settings.data),
         )
     )
     helpers = [_vital(intake.run(), stop)]
@@ -179,7 +183,8 @@ async def _api(settings: Settings) -> None:
     impatience = asyncio.ensure_future(_cut_off(stop, pool, alert_pool))
     alerting: list[asyncio.Future[None]] = []
     if receivers and (key := _key_hash(settings)):
-        alerter = Alerter(PostgresAlerts(alert_pool, key, EVENTS), receivers, clock, _own(SystemRandom()))
+        record = PostgresAlerts(alert_pool, key, EVENTS)
+        alerter = Alerter(record, receivers, clock, _own(SystemRandom()), local=lambda: _upkeep_failing(settings.data))
         alerting.append(asyncio.ensure_future(alerter.run(stop)))
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
@@ -193,6 +198,11 @@ async def _api(settings: Settings) -> None:
         await alert_pool.close()
         await pool.close()
         impatience.cancel()
+
+
+def _upkeep_failing(data: Path) -> dict[str, Condition]:
+    """Told once, not at each attempt: the value stays the same."""
+    return {name: Condition("failing", f"{name} {line}") for name, line in failing_work(data).items()}
 
 
 def _listening(host: str) -> Callable[[int], None]:

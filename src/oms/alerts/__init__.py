@@ -8,6 +8,7 @@ receivers   Apprise: understanding the URLs, sending, and showing neither
 record      the port to what is kept: alerts, cursors, receivers
 collector   the record → alerts, each once
 courier     alerts → one receiver, again until it takes them
+outage      PostgreSQL is away: told past the record, and again when it answers
 alerter     one of several API processes does all this
 
 Collecting and sending are apart: an alert is stored in the transaction that moves the cursor behind its cause, and each

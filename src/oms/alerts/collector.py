@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
 
-from oms.alerts.conditions import conditions_of
+from oms.alerts.conditions import Condition, conditions_of
 from oms.alerts.news import alerts_of
 from oms.alerts.record import AlertDesk
 from oms.alerts.watch import ConditionWatch
@@ -23,14 +23,20 @@ FORGET_EVERY_S = 3600.0
 
 
 class Collector:
-    """Looks once a second. `on_new` is called when there is something to tell."""
+    """Looks once a second. `on_new` is called when there is something to tell; `local` gives more conditions."""
 
     def __init__(
-        self, desk: AlertDesk, clock: Clock, on_new: Callable[[], None], every_s: float = LOOK_EVERY_S
+        self,
+        desk: AlertDesk,
+        clock: Clock,
+        on_new: Callable[[], None],
+        local: Callable[[], Mapping[str, Condition]],
+        every_s: float = LOOK_EVERY_S,
     ) -> None:
         self._desk = desk
         self._clock = clock
         self._on_new = on_new
+        self._local = local
         self._every_s = every_s
 
     async def run(self) -> None:
@@ -42,7 +48,8 @@ class Collector:
             looked = await self._desk.look(cursor, AT_ONCE)
             now_s = self._clock.monotonic()
             conditions = conditions_of(looked.engine_status, looked.engine_age_s, looked.engine_detail)
-            alerts = [*alerts_of(looked.news), *watch.look(conditions, looked.at, now_s)]
+            matters = {**conditions, **self._local()}
+            alerts = [*alerts_of(looked.news), *watch.look(matters, looked.at, now_s)]
             if alerts or looked.head != cursor:
                 await self._desk.keep(alerts, looked.head, watch.told, looked.at)
                 cursor = looked.head

@@ -50,6 +50,7 @@ class Report:
     questdb: str
     stored: Stored
     names: Mapping[str, str] = field(default_factory=dict)
+    upkeep: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def heartbeat_age_s(self) -> float | None:
@@ -71,6 +72,7 @@ class Report:
             "engine": OK if self.stored.engine == "running" else self.stored.engine,
             **{name: line for name, line in told.items() if line is not None},
             **({"alerts": self.alerts} if self.receivers else {}),
+            **self.upkeep,
         }
 
     @property
@@ -116,7 +118,7 @@ class Health:
 
     async def _look(self) -> Report:
         redis, questdb, stored = await asyncio.gather(self._probes.redis(), self._probes.questdb(), self._stored())
-        return Report(self._state.clock.now(), redis, questdb, stored, self._state.receivers)
+        return Report(self._state.clock.now(), redis, questdb, stored, self._state.receivers, self._state.upkeep())
 
     async def _stored(self) -> Stored:
         state = self._state
@@ -197,6 +199,7 @@ def _detailed(report: Report, state: State) -> dict[str, object]:
             },
             "alerts": {"status": report.alerts if report.names else NOT_CONFIGURED, "receivers": _receivers(report)},
             **own,
+            **{name: {"status": line} for name, line in report.upkeep.items()},
         },
         "other": {name: value for name, value in detail.items() if name not in {*OF_ENGINE, "questdb", "backlog"}},
         "time": report.at,

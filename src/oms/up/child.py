@@ -28,12 +28,13 @@ class ChildSpec:
 
 
 class Child:
-    """One child, to be started again under the same name."""
+    """One child, to be started again under the same name. `last_line` is what it said last."""
 
     def __init__(self, spec: ChildSpec, logs: Path, console: Console, name_width: int = 0) -> None:
         self.name = spec.name
         self.spec = spec
         self.process: Process | None = None
+        self.last_line = ""
         self._console = console
         self._log = RollingFile(logs / f"{spec.name}.log")
         self._prefix = f"{spec.name:<{name_width}} | ".encode()
@@ -98,5 +99,6 @@ class Child:
             transport.close()
 
     def _line(self, line: bytes) -> None:
+        self.last_line = line.decode(errors="replace")
         self._console.put(self._prefix + line + b"\n")
         self._log.write(line + b"\n")

@@ -15,9 +15,11 @@ from oms.snapshot.shelf import snapshot_folder, taken
 from oms.up.child import Child, ChildSpec
 from oms.up.console import Console
 from oms.up.plan import environment, oms_command
+from oms.upkeep import UpkeepLog
 
 FIRST_AFTER_S = 600.0  # where there is none yet, and after one that failed
 LOOK_EVERY_S = 5.0
+RUNS_S_MAX = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +49,43 @@ def regular_jobs(settings: Settings) -> Sequence[Job]:
     return [job for job in jobs if job.every_s]
 
 
-async def run_regularly(job: Job, logs: Path, console: Console) -> NoReturn:
-    """Run the job whenever it is due, until cancelled."""
-    since = datetime.now(UTC)
-    waits_until = since
+async def run_regularly(job: Job, data: Path, upkeep: UpkeepLog, console: Console) -> NoReturn:
+    """Run the job whenever it is due, until cancelled. What fails is told (console, `upkeep`) and tried again."""
+    name = job.spec.name
+    since = waits_until = datetime.now(UTC)
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(min(job.every_s, LOOK_EVERY_S))
         now = datetime.now(UTC)
-        if now < max(job.due(since), waits_until):
-            continue
-        if code := await _run(job.spec, logs, console):
+        try:
+            if now < max(job.due(since), waits_until):
+                continue
+            error = await _run(job.spec, data / "logs", console)
+        except Exception as failure:  # noqa: BLE001 - the task's edge: a full disk now is no reason to stop for good
+            error = f"{type(failure).__name__}: {failure}"
+        try:
+            if not error:
+                upkeep.went_well(name)
+                continue
             waits_until = now + timedelta(seconds=min(job.every_s, FIRST_AFTER_S))
-            console.say(f"{job.spec.name} failed (code {code}): tried again at {waits_until:%H:%M:%S} UTC")
+            failing = upkeep.failed(name, error, now)
+            console.say(f"{name} {failing}. Tried again at {waits_until:%H:%M:%S} UTC")
+        except OSError as failure:
+            console.say(f"{name}: {error or 'done'}; and that cannot be noted in {data}: {failure}")
 
 
-async def _run(spec: ChildSpec, logs: Path, console: Console) -> int:
+async def _run(spec: ChildSpec, logs: Path, console: Console) -> str:
+    """Why it failed; empty where it did not. Raises OSError."""
     child = Child(spec, logs, console, name_width=6)
     try:
         await child.start()
-        return await child.ended()
+        async with asyncio.timeout(RUNS_S_MAX):
+            code = await child.ended()
+    except TimeoutError:
+        return f"it ran for {RUNS_S_MAX / 3600:g} hours and was stopped"
     finally:
         child.kill()
         child.close()
+    return (child.last_line.removeprefix("oms: ") or f"code {code}") if code else ""
 
 
 def _time_of(made: Sequence[Path]) -> datetime | None:

@@ -27,6 +27,7 @@ from oms.up.plan import (
     with_addresses,
 )
 from oms.up.schedule import regular_jobs, run_regularly
+from oms.upkeep import UpkeepLog
 
 BACKOFF_S_MIN = 0.25
 BACKOFF_S_MAX = 10.0
@@ -117,9 +118,10 @@ class Supervisor:
             await self._start_child(spec)
         lock.write(_for_the_lock(settings))
         announcing = asyncio.create_task(self._announce(settings), name="banner")
-        logs = self._plan.settings.data / "logs"
-        for job in regular_jobs(settings):
-            work = run_regularly(job, logs, self._console)
+        jobs = regular_jobs(settings)
+        upkeep = UpkeepLog(settings.data, [job.spec.name for job in jobs])
+        for job in jobs:
+            work = run_regularly(job, settings.data, upkeep, self._console)
             self._keepers.append(asyncio.create_task(work, name=f"regular {job.spec.name}"))
         try:
             while True:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import pytest
 from tests.alert_receiver import AlertReceiver, alert_receiver
+from tests.faults.proxy import Proxy
 
 from oms.alerts import courier
 from oms.alerts.alerter import Alerter
@@ -90,12 +92,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def alerting(record: Record, *urls: str) -> AsyncIterator[None]:
-    """An alerter as the API runs it, only in more of a hurry."""
-    pool = await open_pool(record.url, size=1, name="alerts")
+async def alerting(record: Record, *urls: str, through: Proxy | None = None) -> AsyncIterator[None]:
+    """An alerter as the API runs it, only in more of a hurry; to its database through a proxy where one is given."""
+    pool = await open_pool(through_proxy(record.url, through) if through else record.url, size=1, name="alerts")
     alerter = Alerter(
         PostgresAlerts(pool, KEY, EVENTS), receivers_of(urls), SystemClock(), Random(1),
-        look_every_s=0.05, message_every_s=0.2, try_every_s=0.1,
+        look_every_s=0.05, message_every_s=0.2, try_every_s=0.1, outage_s=0.5,
     )  # fmt: skip
     stop = asyncio.Event()
     task = asyncio.ensure_future(alerter.run(stop))
@@ -293,3 +295,78 @@ async def _beat(record: Record) -> None:
     while True:
         await record.engine("unauthorized", {"error": "forbidden.", "feed": {"streams": {"stock": stream}}})
         await asyncio.sleep(0.5)
+
+
+async def tried_in_vain(record: Record) -> None:
+    """Until a process has asked for the desk and not got it: its connection's last words are about the lock."""
+    query = "select count(*) from pg_stat_activity where application_name = 'alerts' and query ilike '%advisory%'"
+    async with asyncio.timeout(30):
+        while not await record.pool.fetchval(query):
+            await asyncio.sleep(0.02)
+
+
+def through_proxy(url: str, proxy: Proxy) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}"))
+
+
+@pytest.fixture
+async def proxy(record: Record) -> AsyncIterator[Proxy]:
+    found = await Proxy(urlsplit(record.url).port or 5432).start()
+    yield found
+    await found.stop()
+
+
+async def test_postgresql_away_is_told_without_it_and_that_it_answers_again(
+    record: Record, receiver: AlertReceiver, proxy: Proxy
+) -> None:
+    await record.account()
+    with alert_receiver() as other:
+        async with alerting(record, receiver.url, other.url, through=proxy):
+            await cursor_at(record, 0)
+            other.status = 500
+            proxy.is_refusing = True
+            proxy.cut()
+            await until(lambda: receiver.told("PostgreSQL has not answered since"))
+            await until(lambda: other.refused >= 2)
+            other.status = 200  # one that did not take it at first is tried again
+            await until(lambda: other.told("PostgreSQL has not answered since"))
+            await record.events("rejected", message="meanwhile")
+            proxy.is_refusing = False
+            await until(lambda: receiver.told("PostgreSQL answers again") and other.told("PostgreSQL answers again"))
+            await until(lambda: receiver.told("meanwhile") and other.told("meanwhile"))
+        assert len(receiver.lines) == len(other.lines) == 3, "each once"
+
+
+async def test_a_silent_postgresql_is_told_too(record: Record, receiver: AlertReceiver, proxy: Proxy) -> None:
+    await record.account()
+    async with alerting(record, receiver.url, through=proxy):
+        await cursor_at(record, 0)
+        proxy.delay_s = 1000  # connections are taken, and nothing comes back
+        await until(lambda: receiver.told("PostgreSQL has not answered since"), within_s=90)
+        proxy.clear()
+        await until(lambda: receiver.told("PostgreSQL answers again"), within_s=90)
+    assert len(receiver.lines) == 2
+
+
+async def test_an_outage_is_told_by_the_process_at_the_desk_only(
+    record: Record, receiver: AlertReceiver, proxy: Proxy
+) -> None:
+    await record.account()
+    with alert_receiver() as of_the_other:
+        async with alerting(record, receiver.url, through=proxy):
+            await cursor_at(record, 0)
+            waits = await Proxy(proxy.target).start()
+            try:
+                async with alerting(record, of_the_other.url, through=waits):
+                    await tried_in_vain(record)
+                    for one in (waits, proxy):
+                        one.is_refusing = True
+                        one.cut()
+                    await until(lambda: receiver.told("PostgreSQL has not answered since"))
+                    assert not of_the_other.lines
+                    for one in (proxy, waits):
+                        one.is_refusing = False
+                    await until(lambda: receiver.told("PostgreSQL answers again"))
+            finally:
+                await waits.stop()

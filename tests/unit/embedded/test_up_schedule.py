@@ -1,7 +1,11 @@
-"""When backups and snapshots are due."""
+"""When backups and snapshots are due, and what becomes of those that fail."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +13,10 @@ import pytest
 
 from oms.domain.errors import ConfigurationError
 from oms.settings import Settings, load_settings
-from oms.up.schedule import regular_jobs
+from oms.up.child import ChildSpec
+from oms.up.console import Console
+from oms.up.schedule import Job, regular_jobs, run_regularly
+from oms.upkeep import UpkeepLog, failing_work
 
 NOW = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 
@@ -38,3 +45,66 @@ def test_how_often_is_said_in_words(text: str, seconds: int) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="OMS_BACKUP_EVERY must be a time such as 24h"):
         load_settings({"OMS_BACKUP_EVERY": text}, Path("/none"))
+
+
+async def run_until(job: Job, data: Path, what: Callable[[], object]) -> str:
+    """Run the job in its turn until something is so; what the console said."""
+    (data / "logs").mkdir(exist_ok=True)
+    out = io.BytesIO()
+    console = Console(out)
+    running = asyncio.ensure_future(run_regularly(job, data, UpkeepLog(data, ["work"]), console))
+    try:
+        async with asyncio.timeout(60):
+            while not what():
+                assert not running.done(), "it gave up"
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        console.close()
+    return out.getvalue().decode()
+
+
+def job(*argv: str, made: Callable[[], datetime | None] = lambda: None) -> Job:
+    return Job(ChildSpec("work", argv), 0.01, made)
+
+
+async def test_what_cannot_even_start_is_told_counted_and_tried_again(tmp_path: Path) -> None:
+    said = await run_until(
+        job("/none/program"), tmp_path, lambda: "failed 3 times" in failing_work(tmp_path).get("work", "")
+    )
+    assert "work failed once since" in said
+    assert "No such file" in said
+
+
+async def test_a_file_with_an_impossible_date_does_not_end_the_schedule(tmp_path: Path) -> None:
+    def made() -> datetime:
+        return datetime.strptime("99999999", "%Y%m%d").replace(tzinfo=UTC)
+
+    await run_until(
+        job("/none", made=made), tmp_path, lambda: "failed 2 times" in failing_work(tmp_path).get("work", "")
+    )
+
+
+async def test_a_failure_says_the_last_words_and_is_over_when_it_goes_well(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    script = f"import pathlib, sys; pathlib.Path({str(flag)!r}).exists() or sys.exit('oms: the disk is full')"
+    work = job(sys.executable, "-c", script)
+    await run_until(work, tmp_path, lambda: failing_work(tmp_path).get("work", "").endswith(": the disk is full"))
+    before = failing_work(tmp_path)
+    UpkeepLog(tmp_path, ["work"])
+    assert failing_work(tmp_path) == before, "a restart does not forget"
+    flag.touch()
+    await run_until(work, tmp_path, lambda: not failing_work(tmp_path))
+
+
+def test_a_failure_of_what_is_no_longer_done_is_forgotten(tmp_path: Path) -> None:
+    UpkeepLog(tmp_path, ["backup"]).failed("backup", "no\nspace", NOW)
+    assert failing_work(tmp_path) == {"backup": "failed once since 2026-03-02 15:00 UTC: no space"}
+    UpkeepLog(tmp_path, ["snapshot"])
+    assert failing_work(tmp_path) == {}
+
+
+def test_an_unreadable_note_shows(tmp_path: Path) -> None:
+    (tmp_path / "upkeep.json").write_text("{")
+    assert "cannot be read" in failing_work(tmp_path)["upkeep"]
