@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from oms.domain.drift import DriftState
 from oms.domain.errors import CommandRefused, ConfigurationError, Unavailable
 from oms.settings import Settings, key_hash
 from oms.storage.database import Pool, open_pool
@@ -26,6 +27,8 @@ from oms.system import SystemClock, new_id
 ACKNOWLEDGED_WITHIN_S = 15.0
 POLL_S = 0.1
 LATELY = 50
+STANDING = (DriftState.OPEN, DriftState.IGNORED)
+STANDING_MAX = 500
 WIDTH = 160  # where it is not a terminal, the table is not folded
 
 
@@ -52,9 +55,11 @@ async def _read(settings: Settings, database_url: str, everything: bool) -> tupl
     pool = await open_pool(database_url, size=1, name="oms drift")
     try:
         account_id, decisions = await _account(pool, settings), Decisions(pool)
-        rows = await decisions.drift(account_id, only_open=False, before=None, limit=LATELY if everything else 500)
-        shown = [row for row in rows if everything or row["state"] != "resolved"]
-        return shown, await decisions.standing(account_id)
+        if everything:
+            rows = await decisions.drift(account_id, limit=LATELY)
+        else:
+            rows = await decisions.drift(account_id, states=STANDING, limit=STANDING_MAX)
+        return rows, await decisions.standing(account_id)
     finally:
         await pool.close()
 

@@ -415,7 +415,7 @@ class Store(Protocol):
         """Orders accepted after that one, in the order of acceptance."""
 
     async def commands(self, account_id: UUID) -> Sequence[Command]:
-        """Commands not yet acknowledged, oldest first."""
+        """Some hundred commands not yet acknowledged: halt and resume, then the others, each oldest first."""
 
     async def find_order(
         self, account_id: UUID, broker_order_id: str | None, client_order_id: str | None, order_id: UUID | None = None

@@ -13,7 +13,7 @@ _MEANS = {
     "starting": "it catches up with the broker; signals wait",
     "unauthorized": "the broker refuses the keys; signals are answered 503",
     "not_configured": "it lacks a setting; signals are answered 503",
-    "cancel_only": "the broker's order stream is down; cancels pass, signals wait",
+    "cancel_only": "nothing new is sent; cancels pass, signals wait",
     "reconnecting": "the broker or the database does not answer; signals wait until they are stale",
     "halted": "a person stopped trading; signals are rejected",
 }
@@ -41,7 +41,8 @@ def conditions_of(status: str | None, age_s: float | None, detail: Mapping[str, 
     if status not in _WELL:
         halt = _part(detail, "halt")
         halted = f"By {halt.get('by')}: {halt.get('reason')}" if halt else ""
-        reason = halted or str(detail.get("error") or _part(detail, "broker").get("error") or "")
+        parts = (_part(detail, name).get("error") for name in ("broker", "sending", "stream"))
+        reason = halted or str(detail.get("error") or next(filter(None, parts), ""))
         text = f"the engine is {status}: {_MEANS.get(status, 'see /api/health/detailed')}"
         found[ENGINE] = Condition(status, f"{text}. {reason}" if reason else text)
     if status == "stopped":

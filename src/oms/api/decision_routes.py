@@ -16,6 +16,7 @@ from oms.api.encoding import ExactResponse
 from oms.api.parameters import StrictRoute
 from oms.api.problems import Problem
 from oms.api.state import State
+from oms.domain.drift import DriftState
 from oms.storage.queries import CommandState
 
 ACKNOWLEDGED_WITHIN_S = 8.0  # a halt waits for what is on the wire; adopting asks the broker
@@ -53,7 +54,8 @@ def decisions_router(state: State) -> APIRouter:
     ) -> Response:
         """Every difference between the record and the broker, newest first, and since when all agrees."""
         account_id = await state.accounts.current()
-        rows = await state.decisions.drift(account_id, only_open=open, before=before, limit=limit)
+        states = (DriftState.OPEN,) if open else tuple(DriftState)
+        rows = await state.decisions.drift(account_id, states=states, before=before, limit=limit)
         standing = await state.decisions.standing(account_id)
         return ExactResponse({"in_sync_as_of": standing.in_sync_at, "drift": rows})
 

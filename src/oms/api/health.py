@@ -23,7 +23,7 @@ AGE_S_MAX = 1.0
 HEARTBEAT_S_MAX = 5.0
 STORE_S_MAX = 2.0
 # What the engine knows and tells in `engines.detail`; passed on as it is.
-OF_ENGINE = ("broker", "account", "stream", "prices", "budget", "feed", "drift", "clock")
+OF_ENGINE = ("broker", "account", "sending", "stream", "prices", "budget", "feed", "drift", "clock")
 # Signals are accepted, and an engine will deal with them, if only by refusing (halted).
 READY = frozenset({"running", "reconnecting", "cancel_only", "halted"})
 

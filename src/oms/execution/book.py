@@ -102,6 +102,13 @@ class Book:
         """Orders that may be at the broker and can still fill."""
         return [self.orders[order_id] for order_id in self._open]
 
+    def is_anothers(self, order: Order, seen: BrokerOrder) -> bool:
+        """Whether the broker's order carries our id and is not what ours asked for: it is told, and never followed."""
+        if order.alpaca_id is not None:
+            return order.alpaca_id != seen.broker_order_id
+        asked, there = (order.symbol, order.side), (seen.symbol, seen.side)
+        return asked != there or (order.qty is not None and seen.qty != order.qty)
+
     def exposure(self, symbol: str) -> tuple[Decimal, Decimal]:
         """What open, in-flight and unknown orders can still buy and sell of a holding."""
         holding = self.holding(symbol)
@@ -171,6 +178,12 @@ class Book:
 
         An end that names more fills than are booked waits in `awaiting_fills` until they are: no fill is made up.
         """
+        if self.is_anothers(order, seen):
+            return self.drift.found(
+                DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION,
+                f"{order.side} {order.qty} {order.symbol}, {order.alpaca_id or 'not seen yet'}",
+                f"{seen.side} {seen.qty} {seen.symbol}", order_id=order.id,
+            )  # fmt: skip
         changes = Changes()
         order = self._bind(changes, order, seen)
         if seen.filled_qty > order.filled_qty:
@@ -344,14 +357,6 @@ class Book:
     def _bind(self, changes: Changes, order: Order, seen: BrokerOrder) -> Order:
         known = order.alpaca_id == seen.broker_order_id and not order.outcome_unknown
         if known and (order.qty is not None or seen.qty is None):
-            return order
-        if order.alpaca_id not in {None, seen.broker_order_id}:
-            changes.merge(
-                self.drift.found(
-                    DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION, order.alpaca_id,
-                    seen.broker_order_id, order_id=order.id,
-                )
-            )  # fmt: skip
             return order
         at = self._now()
         status = OrderStatus.SUBMITTED if order.status is OrderStatus.PENDING else order.status

@@ -31,6 +31,16 @@ class Breaker:
         return self._opened_at is not None
 
     @property
+    def trouble(self) -> str:
+        """Why nothing may be sent, for a person; empty while it may."""
+        if not self.is_open:
+            return ""
+        return (
+            f"{UNKNOWN_MAX} orders within {WITHIN_S:.0f} s were left without a proper answer: nothing new is sent "
+            "until the broker answers a question"
+        )
+
+    @property
     def wants_probe(self) -> bool:
         """Whether it is time for one question."""
         return self._opened_at is not None and self._clock.monotonic() >= self._opened_at + self._pause_s

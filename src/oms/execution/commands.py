@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from oms.waiting import ended
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 16
+AT_ANY_TIME = frozenset({"halt", "resume"})  # they wait for no other command
 TRIED_FOR = timedelta(seconds=60)  # what the broker leaves without an answer is given up then
 AGAIN_S = 1.0
 
@@ -45,6 +46,11 @@ class Commands:
         self._answered: set[UUID] = set()
         self._running: dict[UUID, asyncio.Task[None]] = {}
 
+    @property
+    def under_way(self) -> Collection[UUID]:
+        """The commands that are being carried out."""
+        return self._running.keys()
+
     async def carry_out(self) -> None:
         """Take up every waiting command once, and cancel what is alive at the broker but was given up here.
 
@@ -56,7 +62,9 @@ class Commands:
                 task.result()
         await self._cancels.unwanted()
         for command in await self._desk.outside.store.commands(self._desk.account_id):
-            if command.id not in self._answered and command.id not in self._running and len(self._running) < AT_ONCE:
+            if command.id in self._answered or command.id in self._running:
+                continue
+            if len(self._running) < AT_ONCE or command.kind in AT_ANY_TIME:
                 self._running[command.id] = asyncio.create_task(self._one(command))
 
     async def close(self) -> None:

@@ -71,8 +71,6 @@ class Decisions:
         drift = self._standing(command)
         if drift.kind is not DriftKind.POSITION:
             raise CommandRefused(f"drift {drift.id} is of kind {drift.kind}: only positions can be adopted; ignore it")
-        if drift.state is not DriftState.OPEN:
-            raise CommandRefused(f"drift {drift.id} is {drift.state}; it can be adopted once it is open again")
         by, reason = _signed(command)
         return await self._reconciler.adopt_position(drift, by, reason, lambda text: _done(command, text))
 

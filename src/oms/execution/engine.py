@@ -254,6 +254,7 @@ class Engine:
         detail |= {
             "broker": {"ok": not session.rest_error, "error": session.rest_error},
             "account": {"ok": not session.dispatcher.account_trouble, "error": session.dispatcher.account_trouble},
+            "sending": {"ok": not session.breaker.is_open, "error": session.breaker.trouble},
             "stream": {
                 "connected": streaming,
                 "last_message_age_s": None if last is None else round(now - last, 1),

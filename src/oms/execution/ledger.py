@@ -50,6 +50,9 @@ class Ledger:
         """One message of the stream: its fill first, then what it says of the order."""
         async with self._lock:
             order = await self._order(update.order)
+            if self._book.is_anothers(order, update.order):
+                self._observe(order, update.order, None)
+                return
             if update.fill is not None:
                 order = self._book.orders[order.id]
                 if order.alpaca_id is None:
@@ -114,7 +117,11 @@ class Ledger:
         except (BrokerNotFound, BrokerUnreadable) as error:  # the position tells: it is compared
             log.error("fill_of_unknown_order", broker_order_id=broker_order_id, reason=str(error))
             return None
-        return await self._order(seen)
+        order = await self._order(seen)
+        if self._book.is_anothers(order, seen):
+            self._observe(order, seen, None)
+            return None
+        return order
 
     async def _order(self, seen: BrokerOrder) -> Order:
         """Ours from memory or the record, else taken in as somebody else's."""

@@ -73,6 +73,7 @@ class Reconciler:
         for order in seen.values():
             await self._observe(order, begun)
         await self._look_up_unseen(set(seen), begun, limit=None)
+        await self._look_again(set(seen), begun)
         await self._executions.since(since)
         await self.complete_fills()
         fees_since = since - FEES_POSTED_WITHIN
@@ -150,6 +151,23 @@ class Reconciler:
                 log.error("order_unreadable", order_id=str(order.id), alpaca_id=order.alpaca_id, reason=str(error))
             else:
                 self._gone.found(order)
+                await self._observe(found, begun)
+
+    async def _look_again(self, seen: set[str], begun: datetime) -> None:
+        """Differences of orders that no listing shows any more: ask for each, so that what has ended is settled."""
+        for drift in self._drift.standing:
+            if drift.kind is not DriftKind.ORDER or drift.subject in seen:
+                continue
+            order = self._book.by_broker_id(drift.subject)
+            if order is not None and order.is_open:
+                continue  # it was just looked up
+            try:
+                found = await self._broker.order(drift.subject)
+            except BrokerNotFound:
+                self._journal.record(self._drift.over(drift.kind, drift.subject))
+            except BrokerUnreadable as error:
+                log.error("order_unreadable", alpaca_id=drift.subject, reason=str(error))
+            else:
                 await self._observe(found, begun)
 
     def _tell_unreadable(self, *, is_full: bool) -> None:

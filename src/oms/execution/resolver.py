@@ -9,7 +9,6 @@ from uuid import UUID
 
 import structlog
 
-from oms.domain.drift import Cause, DriftKind
 from oms.domain.errors import (
     BrokerBusy,
     BrokerDuplicateId,
@@ -19,7 +18,6 @@ from oms.domain.errors import (
     BrokerUnauthorized,
 )
 from oms.domain.orders import Order, OrderStatus
-from oms.domain.reports import BrokerOrder
 from oms.execution.book import PROVEN_ABSENT
 from oms.execution.desk import Desk
 from oms.execution.ledger import Ledger
@@ -85,10 +83,9 @@ class Resolver:
                 await asyncio.sleep(1.0)
             try:
                 seen = await self._broker.order_by_client_id(order.client_order_id)
-                if asks_the_same(order, seen):
-                    await self._ledger.observe(seen)
-                    return
-                self._tell_other_terms(order, seen)
+                await self._ledger.observe(seen)
+                if self._open(order_id) is None:
+                    return  # else it is somebody else's under our id: told, and asked for again
             except BrokerNotFound:
                 absent_since = await self._absent(order_id, absent_since)
             except BrokerUnauthorized:
@@ -148,20 +145,7 @@ class Resolver:
             text = f"The broker's answer was lost, and for {ABSENT_AFTER_S:.0f} s it has shown no such order"
             self._journal.record(self._book.end(now, OrderStatus.EXPIRED, PROVEN_ABSENT, text))
 
-    def _tell_other_terms(self, order: Order, seen: BrokerOrder) -> None:
-        self._journal.record(
-            self._book.drift.found(
-                DriftKind.ORDER, seen.broker_order_id, order.symbol, Cause.CONTRADICTION,
-                f"{order.side} {order.qty} {order.symbol}", f"{seen.side} {seen.qty} {seen.symbol}", order_id=order.id,
-            )
-        )  # fmt: skip
-
     def _open(self, order_id: UUID) -> Order | None:
         """The order while its fate is unknown."""
         order = self._book.orders.get(order_id)
         return order if order is not None and order.is_open and order.alpaca_id is None else None
-
-
-def asks_the_same(order: Order, seen: BrokerOrder) -> bool:
-    """Whether the broker's order is what ours asked for."""
-    return (order.symbol, order.side, order.qty) == (seen.symbol, seen.side, seen.qty)

@@ -202,6 +202,7 @@ class Session:
             for order in self.book.open_orders():
                 if order.alpaca_id is None:
                     self.dispatcher.resolve(order)  # a former process sent it and did not hear the answer
+            await self.commands.carry_out()  # a halt that was asked for meanwhile comes before anything is sent
             self._set(EngineStatus.RUNNING)
             self.wake()
             while True:

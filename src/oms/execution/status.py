@@ -11,7 +11,7 @@ class EngineStatus(StrEnum):
     STARTING = "starting"  # catching up; signals wait
     RUNNING = "running"
     RECONNECTING = "reconnecting"  # the broker does not answer; signals wait until they are stale
-    CANCEL_ONLY = "cancel_only"  # no update stream: cancels pass, signals wait until they are stale
+    CANCEL_ONLY = "cancel_only"  # no update stream, or too many lost answers: cancels pass, signals wait until stale
     HALTED = "halted"  # signals are rejected
     NOT_CONFIGURED = "not_configured"  # no keys: signals get 503
     UNAUTHORIZED = "unauthorized"  # the broker refuses the keys: signals get 503

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
+from oms.domain.drift import DriftState
 from oms.ports import Halt
 from oms.storage.database import Pool, connection, to_json
 from oms.storage.rows import halt_of
@@ -18,7 +19,7 @@ Row = asyncpg.Record
 _DRIFT = """
 select id, kind, subject, symbol, cause, ours, theirs, first_seen, last_seen, passes, order_id, blocks, state,
     resolution, resolved_at, resolved_by, reason
-from drift where account_id = $1 and (not $2 or state = 'open') and ($3::bigint is null or id < $3)
+from drift where account_id = $1 and state = any($2) and ($3::bigint is null or id < $3)
 order by id desc limit $4
 """
 _ASK = "insert into commands (id, account_id, kind, data, created_at) values ($1, $2, $3, $4::jsonb, $5)"
@@ -38,10 +39,17 @@ class Decisions:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def drift(self, account_id: UUID, *, only_open: bool, before: int | None, limit: int) -> Sequence[Row]:
-        """Rows of the drift ledger, newest first, below an id."""
+    async def drift(
+        self,
+        account_id: UUID,
+        *,
+        states: Iterable[DriftState] = tuple(DriftState),
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[Row]:
+        """Rows of the drift ledger in these states, newest first, below an id."""
         async with connection(self._pool) as db:
-            return await db.fetch(_DRIFT, account_id, only_open, before, limit)
+            return await db.fetch(_DRIFT, account_id, [str(state) for state in states], before, limit)
 
     async def standing(self, account_id: UUID) -> Standing:
         """How the account stands."""

@@ -199,8 +199,11 @@ class PostgresStore:
             return [order_of(row) for row in await db.fetch(_PENDING, account_id, after_seq, limit)]
 
     async def commands(self, account_id: UUID) -> Sequence[Command]:
-        """Commands not yet acknowledged, oldest first."""
-        query = "select * from commands where account_id = $1 and done_at is null order by created_at limit 500"
+        """Commands not yet acknowledged: halts first, which no number of others may hide, then the oldest."""
+        query = """
+            select * from commands where account_id = $1 and done_at is null
+            order by kind in ('halt', 'resume') desc, created_at limit 500
+        """
         async with connection(self._pool) as db:
             rows = await db.fetch(query, account_id)
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from decimal import Decimal
 from random import Random
@@ -124,6 +124,17 @@ class Trading:
 
         await self.until(done)
         return found[0]["outcome"], found[0]["message"]
+
+    async def ask_cancel(self, order_id: UUID) -> None:
+        """A cancel, asked for as the API does."""
+        query = "insert into commands (id, account_id, kind, order_id, created_at) values ($1, $2, 'cancel', $3, now())"
+        await self.pool.execute(query, new_id(), self.account_id, order_id)
+
+    async def rows_of(self, client_order_ids: Collection[str]) -> list[Any]:
+        """Orders by the ids that the broker knows them by."""
+        return list(
+            await self.pool.fetch("select * from orders where client_order_id = any($1)", list(client_order_ids))
+        )
 
     async def drift(self) -> list[Any]:
         """The stored ledger, oldest first."""

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
+from oms.domain.drift import Drift
 from oms.domain.errors import BrokerNotFound
 from oms.domain.instruments import Instrument
 from oms.domain.market import Price
@@ -55,20 +56,23 @@ def at_broker(
 
 
 class Broker:
-    """Answers each POST with `on_submit`, each look-up with `on_lookup`, each listing with `on_list`."""
+    """Answers each POST with `on_submit`, each look-up with `on_lookup` (by our id) or `on_order` (by its own), each
+    listing of orders with `on_list`. `unreadable` are the records that its listings leave out."""
 
     def __init__(self) -> None:
         self.posts: list[Ticket] = []
         self.cancels: list[str] = []
         self.updates_queue: asyncio.Queue[Any] = asyncio.Queue()
         self.on_submit: Callable[[Ticket], Awaitable[BrokerOrder]] = self._accepts
-        self.on_lookup: Callable[[str], Awaitable[BrokerOrder]] = self._knows_nothing
+        self.on_lookup: Callable[[str], Awaitable[BrokerOrder]] = self.knows_nothing
+        self.on_order: Callable[[str], Awaitable[BrokerOrder]] = self.knows_nothing
+        self.unreadable: list[UnreadableRecord] = []
         self.on_list: Callable[[], Awaitable[Sequence[BrokerOrder]]] = self._nothing
 
     async def _accepts(self, ticket: Ticket) -> BrokerOrder:
-        return at_broker(ticket.client_order_id)
+        return replace(at_broker(ticket.client_order_id), symbol=ticket.symbol, side=ticket.side, qty=ticket.qty)
 
-    async def _knows_nothing(self, _: str) -> BrokerOrder:
+    async def knows_nothing(self, _: str) -> BrokerOrder:
         raise BrokerNotFound("no such order")
 
     async def _nothing(self, *_: object) -> Sequence[Any]:
@@ -88,7 +92,7 @@ class Broker:
         self.cancels.append(broker_order_id)
 
     async def order(self, broker_order_id: str) -> BrokerOrder:
-        raise BrokerNotFound(broker_order_id)
+        return await self.on_order(broker_order_id)
 
     async def account(self) -> BrokerAccount:
         return BrokerAccount("b", "n", "ACTIVE", "USD", ONE, ONE, ONE, False)
@@ -100,7 +104,7 @@ class Broker:
     open_orders = fills_since = fills_of = fees_since = positions = instruments = _nothing
 
     def take_unreadable(self) -> Sequence[UnreadableRecord]:
-        return []
+        return list(self.unreadable)
 
     async def close(self) -> None: ...
 
@@ -169,13 +173,18 @@ class Store:
 class Running:
     """A session on a scripted store and broker, running."""
 
-    def __init__(self, configs: Configs | None = None, budget: RequestBudget | None = None) -> None:
+    def __init__(
+        self,
+        configs: Configs | None = None,
+        budget: RequestBudget | None = None,
+        instruments: Sequence[Instrument] = (),
+    ) -> None:
         self.store, self.broker = Store(), Broker()
         self.budget = budget or RequestBudget(0, Clock())
         now = datetime.now(UTC)
         working = WorkingSet(
             AccountRecord(ACCOUNT, "b", now, now), [], [], [], configs or Configs(1, {}), {},
-            [Instrument("AAPL", AssetClass.STOCK, "1")],
+            [Instrument("AAPL", AssetClass.STOCK, "1"), *instruments],
         )  # fmt: skip
         outside = Outside(self.store, self.broker, Prices(), Clock(), uuid4, Random(1), self.budget)  # type: ignore[arg-type]
         self.session = Session(outside, working, 1, lambda _: None)
@@ -199,6 +208,13 @@ class Running:
 
     def order(self, order_id: UUID) -> Order:
         return self.session.book.orders[order_id]
+
+    def rows(self) -> dict[int, Drift]:
+        """The drift ledger as stored."""
+        stored: dict[int, Drift] = {}
+        for changes in self.store.commits:
+            stored |= changes.drift
+        return stored
 
     async def until(self, holds: Callable[[], bool], within_s: float = 5) -> None:
         async with asyncio.timeout(within_s):
