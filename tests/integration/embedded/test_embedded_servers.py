@@ -67,6 +67,21 @@ async def test_a_port_that_is_taken_after_the_look_is_avoided_too(
         await server.stop()
 
 
+async def test_a_questdb_of_somebody_else_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = QuestDB(tmp_path / "theirs", fixed_ports=False), QuestDB(tmp_path / "ours", fixed_ports=False)
+    await theirs.start()
+    choices, choose = iter([dict(theirs.ports)]), ours._choose_ports
+    monkeypatch.setattr(ours, "_choose_ports", lambda avoid: next(choices, None) or choose(avoid))
+    await ours.start()  # both looked at the same moment, and they were faster
+    assert not set(ours.ports.values()) & set(theirs.ports.values())
+    assert theirs.is_running
+    assert ours.is_running
+    await ours.stop()
+    await theirs.stop()
+
+
 @only_root
 async def test_as_root_postgresql_runs_as_nobody_below_a_closed_folder(closed_folder: Path) -> None:
     server = Postgres(closed_folder / "data", fixed_ports=False, settings=QUICK)
