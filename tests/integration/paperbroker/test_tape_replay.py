@@ -65,6 +65,26 @@ async def test_clock_and_quotes_are_the_tapes(start_broker: Any, client_of: Any,
         assert (await client.get("/v2/assets/XYZ"))["symbol"] == "XYZ"
 
 
+async def test_what_the_tape_lacks_has_no_price_and_fills_at_none(
+    start_broker: Any, client_of: Any, tape: Path
+) -> None:
+    broker = start_broker("--tape", str(tape), "--rebase", "--speed", "50", "--requests-per-minute", "0")
+    async with client_of(broker.url) as client:
+        _, market = await client.order("BTC/USD", "sell", qty="0.1")
+        _, limit = await client.order("BTC/USD", "sell", qty="0.1", type="limit", limit_price="1")
+        await quote_after(client, "IBM", 182)
+        for what in ("quotes", "trades", "orderbooks"):
+            assert await client.get(f"/v1beta3/crypto/us/latest/{what}", symbols="BTC/USD,ETH/USD") == {what: {}}
+        assert await client.get("/v1beta3/crypto/us/snapshots", symbols="BTC/USD") == {"snapshots": {"BTC/USD": {}}}
+        bars = await client.get("/v1beta3/crypto/us/bars", symbols="BTC/USD", timeframe="1Min", start="2013-10-07")
+        assert bars["bars"] == {}
+        assert (await client.call("GET", "/v2/stocks/AAPL/quotes/latest"))[0] == 404
+        for order in (market, limit):
+            assert (await client.get(f"/v2/orders/{order['id']}"))["filled_qty"] == "0"
+        (held,) = await client.get("/v2/positions")
+        assert (held["symbol"], held["unrealized_pl"]) == ("BTCUSD", "0")  # kept at its entry: nothing is made up
+
+
 async def test_speed_makes_it_pass_faster_and_now_starts_it_later(
     start_broker: Any, client_of: Any, tape: Path
 ) -> None:
