@@ -201,7 +201,8 @@ def test_alerts() -> None:
 @app.command("backup")
 def back_up(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to; default: a new file in the data folder's backups.")
+        Path | None,
+        typer.Argument(help="Where to (-: standard output); default: a new file in the data folder's backups."),
     ] = None,
     data: Data = None,
     keep: Annotated[
@@ -216,7 +217,7 @@ def back_up(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `oms backup` made.")],
+    file: Annotated[Path, typer.Argument(help="A file that `oms backup` made; -: from standard input.")],
     data: Data = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Into a database that is not empty; it is backed up before.")

@@ -28,7 +28,8 @@ async def restore_backup(
 ) -> tuple[Manifest, Path | None]:
     """Put the backup into the database; `known` are the schemas that this version can bring up to date.
 
-    What is replaced is backed up to `rescue` first (the answer says whether there was anything).
+    What is replaced is backed up to `rescue` first (the answer says whether there was anything); in its folder is
+    also what is written for the moment.
     Raises ConfigurationError where it must not or cannot be done, StoreUnavailable, ToolFailed; then nothing changed.
     """
     manifest = read_manifest(path)
@@ -46,7 +47,8 @@ async def restore_backup(
         await db.close(timeout=5)
     if old is not None:
         await make_backup(database_url, rescue)
-    with tempfile.TemporaryDirectory(prefix="oms-restore-") as folder:
+    rescue.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=rescue.parent) as folder:
         dump, script = Path(folder) / "database.dump", Path(folder) / "script.sql"
         unpack_dump(path, dump)
         await script_of(dump, script)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,10 +26,15 @@ from oms.settings import Settings
 from oms.storage.migrate import Before
 from oms.storage.schema import known_schemas
 
+STREAM = Path("-")
+
 
 def backup(settings: Settings, file: Path | None, keep: int | None) -> None:
-    """Make one, say what is in it, and remove older ones."""
+    """Make one, say what is in it, and remove older ones. `-`: to standard output."""
     folder = backup_folder(settings.data)
+    if file == STREAM:
+        _to_stdout(settings, folder)
+        return
     target = file or folder / new_name(datetime.now(UTC))
     manifest = asyncio.run(make_backup(database_url(in_effect(settings)), target))
     typer.echo(f"{target}: {_said(manifest)}, {target.stat().st_size:,} bytes")
@@ -36,13 +44,48 @@ def backup(settings: Settings, file: Path | None, keep: int | None) -> None:
 
 
 def restore(settings: Settings, file: Path, *, replace: bool) -> None:
-    """Put one back; the database of a data folder on which nothing runs is started for as long as it takes."""
+    """Put one back; the database of a data folder on which nothing runs is started for as long as it takes.
+
+    `-`: from standard input.
+    """
+    if file == STREAM:
+        with _folder_for_a_moment(backup_folder(settings.data)) as folder:
+            received = folder / "received"
+            with received.open("xb") as whole:
+                shutil.copyfileobj(sys.stdin.buffer, whole)
+            _restore(settings, received, "standard input", replace=replace)
+    else:
+        _restore(settings, file, str(file), replace=replace)
+
+
+def _restore(settings: Settings, file: Path, name: str, *, replace: bool) -> None:
     manifest, rescue = asyncio.run(_restored(settings, file, replace=replace))
     if rescue is not None:
         typer.echo(f"{rescue}: what was there before")
     older = "" if manifest.schema == known_schemas()[0] else f" (schema {manifest.schema}: migrated at the next start)"
-    typer.echo(f"Restored from {file}: {_said(manifest)}{older}")
+    typer.echo(f"Restored from {name}: {_said(manifest)}{older}")
     typer.echo("At its start the engine asks the broker for all that happened since; then run `oms audit`.")
+
+
+def _to_stdout(settings: Settings, folder: Path) -> None:
+    """Whole or nothing: it is made in a file first."""
+    if sys.stdout.isatty():
+        raise ConfigurationError("A backup is no text for a terminal: oms backup - > FILE")
+    url = database_url(in_effect(settings))
+    with _folder_for_a_moment(folder) as place:
+        manifest = asyncio.run(make_backup(url, place / "whole"))
+        with (place / "whole").open("rb") as whole:
+            shutil.copyfileobj(whole, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+    typer.echo(_said(manifest), err=True)
+
+
+@contextmanager
+def _folder_for_a_moment(parent: Path) -> Iterator[Path]:
+    """On the disk of the data: what the system has for temporary files may be memory."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=parent) as folder:
+        yield Path(folder)
 
 
 def backup_before(url: str, settings: Settings) -> Before:

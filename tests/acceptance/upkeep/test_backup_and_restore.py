@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -74,6 +77,30 @@ async def test_a_backup_goes_into_an_empty_server_and_back(
     back = oms("restore", str(again), "--replace", DATABASE_URL=migrated_database_url)
     assert back.returncode == 0, back.stderr
     assert oms("audit", "--no-broker", DATABASE_URL=migrated_database_url).returncode == 0
+
+
+def test_a_backup_goes_through_pipes(tmp_path: Path, migrated_database_url: str) -> None:
+    """With Docker: `docker compose exec -T app oms backup - > oms.backup`, and `oms restore -`."""
+    oms = f"{shlex.quote(sys.executable)} -m oms.cli"
+    env = {**os.environ, "OMS_ENV_FILE": os.devnull, "DATABASE_URL": migrated_database_url}
+
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=env, text=True, capture_output=True, timeout=100, check=False
+        )
+
+    made = shell(f"{oms} backup - > one.backup")
+    assert made.returncode == 0, made.stderr
+    assert "0 orders" in made.stderr
+    assert tarfile.is_tarfile(tmp_path / "one.backup")
+    back = shell(f"cat one.backup | {oms} restore - --replace")
+    assert back.returncode == 0, back.stderr
+    assert "Restored from standard input: 0 orders" in back.stdout
+    torn = shell(f"head -c 2000 one.backup | {oms} restore - --replace")
+    assert (torn.returncode, torn.stdout) == (2, ""), torn.stderr
+    failed = shell(f"DATABASE_URL=postgresql://127.0.0.1:1/none {oms} backup -")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert [path.name for path in (tmp_path / "data" / "backups").iterdir() if path.name.startswith(".")] == []
 
 
 def test_what_cannot_be_restored_changes_nothing(tmp_path: Path, migrated_database_url: str, oms: Oms) -> None:
