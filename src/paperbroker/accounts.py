@@ -6,7 +6,6 @@ borrowed against. A fresh account has 100,000 USD (buying power 200,000) and 0.5
 
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
@@ -69,8 +68,7 @@ class AccountState(msgspec.Struct):
     trading_blocked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True):
     """An account valued at current prices, USD. `short` is negative."""
 
     equity: Decimal

@@ -1,7 +1,6 @@
 """Fills and fees as Alpaca lists them in `/v2/account/activities`."""
 
 import uuid
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
@@ -17,8 +16,7 @@ from paperbroker.timestamps import SECOND, at, new_york, rfc3339
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(msgspec.Struct, frozen=True):
     """One fill, with the quote it was made against. `qty` is of this execution, `cum_qty` of the order so far."""
 
     id: str
@@ -56,8 +54,7 @@ class Execution:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(msgspec.Struct, frozen=True):
     """One entry of the list: its id, when, what kind, of which order, and its JSON."""
 
     id: str

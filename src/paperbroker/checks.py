@@ -1,8 +1,9 @@
 """An order request against the account: what it would hold back, or why it is refused (403, 422 in Alpaca's words)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
+
+import msgspec
 
 from paperbroker.accounts import Account
 from paperbroker.assets import Asset
@@ -26,8 +27,7 @@ SMALLEST_COIN_COST = Decimal(10)
 _CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """What an accepted order holds back: buying power at `price` for each unit, `qty` of the position."""
 
     price: Decimal

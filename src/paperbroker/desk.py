@@ -4,9 +4,6 @@ Everything happens at once in memory, on the event loop; the store commits it, a
 events wait for the commit, and so do the answers to requests (see `api.endpoint`).
 """
 
-from collections import defaultdict
-from functools import partial
-
 from paperbroker.accounts import Account
 from paperbroker.checks import Hold, check
 from paperbroker.clock import Clock, Hours, auction_closed, auction_due, day_order_ends
@@ -51,7 +48,6 @@ class Desk:
         self._ledger = ledger
         self._floor = floor
         self._groups = groups
-        self._uncommitted: dict[str, set[str]] = defaultdict(set)
 
     def resume(self) -> list[Order]:
         """Go on with what the store holds; returns the replacements under way, which have a desk of their own.
@@ -129,12 +125,11 @@ class Desk:
         )
         if is_auction(request.asset, request.time_in_force):
             order.due_ns = auction_due(self._hours, ns, opening=self._opening(request))
-        self._claim(order)
+        self._store.take_client_order_id(account.id, order.client_order_id)
         return order
 
     def refuse_if_taken(self, account: Account, client_order_id: str) -> None:
-        uncommitted = client_order_id in self._uncommitted[account.id]
-        if uncommitted or self._store.client_order_id_taken(account.id, client_order_id):
+        if self._store.client_order_id_taken(account.id, client_order_id):
             raise invalid("client_order_id must be unique")
 
     def _legs(self, account: Account, order: Order, request: OrderRequest) -> list[Order]:
@@ -163,9 +158,3 @@ class Desk:
         if request.time_in_force is TimeInForce.OPG:
             ns = auction_due(self._hours, ns, opening=True)
         return day_order_ends(self._hours, ns, extended=request.extended_hours)
-
-    def _claim(self, order: Order) -> None:
-        """Remember an id until the commit makes it known to the store."""
-        fresh = self._uncommitted[order.account_id]
-        fresh.add(order.client_order_id)
-        self._store.after_commit(partial(fresh.discard, order.client_order_id))

@@ -7,9 +7,10 @@ takes its quantity from the other one. Whatever else ends one order of a group e
 """
 
 from collections import defaultdict
-from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from paperbroker.accounts import Account
 from paperbroker.assets import Assets

@@ -4,9 +4,10 @@ Clients differ: numbers come as strings or as numbers, absent fields as null or 
 which of the well-formed requests make sense.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
+
+import msgspec
 
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import invalid, malformed, unprocessable
@@ -19,18 +20,17 @@ INTENTS = frozenset({"buy_to_open", "buy_to_close", "sell_to_open", "sell_to_clo
 
 Choice = TypeVar("Choice", Side, OrderType, TimeInForce)
 Fields = dict[str, object]
+_CLASSES = frozenset(OrderClass)
 
 
-@dataclass(frozen=True, slots=True)
-class StopLoss:
+class StopLoss(msgspec.Struct, frozen=True):
     """The stop of a bracket, OCO or OTO; with a limit price it is a stop_limit order."""
 
     stop_price: Decimal
     limit_price: Decimal | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRequest:
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it is asked for. `take_profit` is a limit price; for an OCO it is the order's own limit."""
 
     asset: Asset
@@ -67,7 +67,7 @@ def read_order(body: object, assets: Assets) -> OrderRequest:
     order_class = _text(fields, "order_class")
     if order_class == "mleg" or "legs" in fields:
         raise unprocessable("mleg orders are for options, which the paper broker does not have")
-    if order_class and order_class not in set(OrderClass):
+    if order_class and order_class not in _CLASSES:
         raise invalid("invalid order_class")
     take_profit, stop_loss = _take_profit(fields), _stop_loss(fields)
     limit_price, kind = positive(fields, "limit_price"), _choice(fields, "type", OrderType)
@@ -139,10 +139,10 @@ def _choice(fields: Fields, name: str, kind: type[Choice]) -> Choice:
 
 def choice(value: object, name: str, kind: type[Choice]) -> Choice:
     """One of an enumeration's words. Raises Refusal."""
-    try:
-        return kind(str(value))
-    except ValueError:
-        raise invalid(f"invalid {name}, must be one of {', '.join(kind)}") from None
+    found = kind.__members__.get(value.upper()) if isinstance(value, str) and value.islower() else None
+    if found is None:
+        raise invalid(f"invalid {name}, must be one of {', '.join(kind)}")
+    return found
 
 
 def positive(fields: Fields, name: str, called: str | None = None) -> Decimal | None:

@@ -10,12 +10,15 @@ import msgspec
 
 from paperbroker.assets import Asset
 from paperbroker.money import text, text_or_none
-from paperbroker.orders import Order
+from paperbroker.orders import Order, OrderType
 from paperbroker.timestamps import rfc3339
 
 _encode = msgspec.json.Encoder().encode
 _REMEMBERED = 4096
 _constant: dict[str, str] = {}
+# what most orders have
+_NEVER = ',"expired_at":null,"canceled_at":null,"failed_at":null,"replaced_at":null,"replaced_by":null,"replaces":null'
+_NO_PRICES = ',"limit_price":null,"stop_price":null,"hwm":null'
 
 
 def order_json(order: Order, asset: Asset) -> bytes:
@@ -25,16 +28,26 @@ def order_json(order: Order, asset: Asset) -> bytes:
         if len(_constant) >= _REMEMBERED:
             _constant.clear()
         constant = _constant[order.id] = _encode(_constant_fields(order, asset))[:-1].decode()
+    ended = (
+        _NEVER
+        if order.replaces is None
+        and not (order.expired_ns or order.canceled_ns or order.failed_ns or order.replaced_ns)
+        else f',"expired_at":{_time(order.expired_ns)},"canceled_at":{_time(order.canceled_ns)}'
+        f',"failed_at":{_time(order.failed_ns)},"replaced_at":{_time(order.replaced_ns)}'
+        f',"replaced_by":{_quoted(order.replaced_by)},"replaces":{_quoted(order.replaces)}'
+    )
+    prices = (
+        _NO_PRICES
+        if order.type is OrderType.MARKET
+        else f',"limit_price":{_number(order.limit_price)},"stop_price":{_number(order.stop_price)}'
+        f',"hwm":{_number(order.hwm)}'
+    )
     group = "" if order.group_id is None else f',"group_id":"{order.group_id}","group_role":"{order.group_role}"'
     return (
         f'{constant},"updated_at":"{rfc3339(order.updated_ns)}","submitted_at":"{rfc3339(order.submitted_ns)}"'
-        f',"filled_at":{_time(order.filled_ns)},"expired_at":{_time(order.expired_ns)}'
-        f',"expires_at":"{rfc3339(order.expires_ns)}","canceled_at":{_time(order.canceled_ns)}'
-        f',"failed_at":{_time(order.failed_ns)},"replaced_at":{_time(order.replaced_ns)}'
-        f',"replaced_by":{_quoted(order.replaced_by)},"replaces":{_quoted(order.replaces)}'
-        f',"qty":{_number(order.qty)},"filled_qty":"{text(order.filled_qty)}"'
-        f',"filled_avg_price":{_number(order.filled_avg_price)},"limit_price":{_number(order.limit_price)}'
-        f',"stop_price":{_number(order.stop_price)},"status":"{order.status}","hwm":{_number(order.hwm)}{group}}}'
+        f',"filled_at":{_time(order.filled_ns)}{ended},"qty":{_number(order.qty)}'
+        f',"filled_qty":"{text(order.filled_qty)}","filled_avg_price":{_number(order.filled_avg_price)}{prices}'
+        f',"status":"{order.status}"{group}}}'
     ).encode()
 
 
@@ -48,6 +61,7 @@ def _constant_fields(order: Order, asset: Asset) -> dict[str, object]:
         "id": order.id,
         "client_order_id": order.client_order_id,
         "created_at": rfc3339(order.created_ns),
+        "expires_at": rfc3339(order.expires_ns),
         "asset_id": asset.id,
         "symbol": asset.symbol,
         "asset_class": asset.asset_class,

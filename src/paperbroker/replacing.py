@@ -6,9 +6,10 @@ defect: Alpaca-API#165.) While the replacement is under way the larger of the tw
 of the old one can still win: the new one is rejected then.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from paperbroker import matching
 from paperbroker.accounts import Account
@@ -237,4 +238,4 @@ def _differs(old: Order, request: OrderRequest) -> bool:
 
 
 def _with_qty(request: OrderRequest, qty: Decimal) -> OrderRequest:
-    return dataclasses.replace(request, qty=qty)
+    return replace(request, qty=qty)

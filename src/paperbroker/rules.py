@@ -46,7 +46,7 @@ def _check_amount(request: OrderRequest) -> None:
     amount = request.qty if request.notional is None else request.notional
     if amount is None:
         raise invalid("qty or notional is required")
-    if decimals(amount) > 9:
+    if amount % NINE_DECIMALS:
         raise unprocessable("qty and notional take at most 9 decimal places")
 
 
@@ -59,18 +59,21 @@ def _check_prices(request: OrderRequest) -> None:
         raise invalid("stop orders require a stop price")
     if kind is OrderType.STOP_LIMIT and (request.stop_price is None or request.limit_price is None):
         raise invalid("stop limit orders require both stop and limit price")
-    name = kind.replace("_", " ")
     if kind not in _WITH_LIMIT and request.limit_price is not None:
-        raise invalid(f"{name} orders require no limit price")
+        raise invalid(f"{_spoken(kind)} orders require no limit price")
     if kind not in _WITH_STOP and request.stop_price is not None:
-        raise invalid(f"{name} orders require no stop price")
-    trails = [trail for trail in (request.trail_price, request.trail_percent) if trail is not None]
-    if kind is OrderType.TRAILING_STOP and len(trails) != 1:
+        raise invalid(f"{_spoken(kind)} orders require no stop price")
+    trails = (request.trail_price is not None) + (request.trail_percent is not None)
+    if kind is OrderType.TRAILING_STOP and trails != 1:
         raise invalid("trailing stop orders must specify one of trail_price or trail_percent")
     if kind is not OrderType.TRAILING_STOP and trails:
-        raise invalid(f"{name} orders require no trail_price or trail_percent")
+        raise invalid(f"{_spoken(kind)} orders require no trail_price or trail_percent")
     if request.trail_percent is not None and request.trail_percent >= LARGEST_TRAIL_PERCENT:
         raise unprocessable("trail_percent must be < 100")
+
+
+def _spoken(kind: OrderType) -> str:
+    return kind.replace("_", " ")
 
 
 def _check_coin_order(request: OrderRequest) -> None:
@@ -108,16 +111,18 @@ def _check_stock_order(request: OrderRequest) -> None:
 
 def _prices(request: OrderRequest) -> Iterator[tuple[str, Decimal]]:
     """Every price of a request that is bound to ticks, by its name."""
-    prices = {
-        "limit_price": request.limit_price,
-        "stop_price": request.stop_price,
-        "trail_price": request.trail_price,
-        "take_profit.limit_price": request.take_profit,
-    }
+    if request.limit_price is not None:
+        yield "limit_price", request.limit_price
+    if request.stop_price is not None:
+        yield "stop_price", request.stop_price
+    if request.trail_price is not None:
+        yield "trail_price", request.trail_price
+    if request.take_profit is not None:
+        yield "take_profit.limit_price", request.take_profit
     if request.stop_loss is not None:
-        prices["stop_loss.stop_price"] = request.stop_loss.stop_price
-        prices["stop_loss.limit_price"] = request.stop_loss.limit_price
-    return ((name, price) for name, price in prices.items() if price is not None)
+        yield "stop_loss.stop_price", request.stop_loss.stop_price
+        if request.stop_loss.limit_price is not None:
+            yield "stop_loss.limit_price", request.stop_loss.limit_price
 
 
 def _sub_penny(name: str, price: Decimal) -> Refusal:

@@ -41,7 +41,7 @@ class _Batch:
     """What goes into one commit; orders and accounts only as they are at its end."""
 
     orders: dict[str, tuple[Order, Asset, bytes]] = field(default_factory=dict)
-    fresh: set[str] = field(default_factory=set)
+    client_order_ids: set[tuple[str, str]] = field(default_factory=set)
     accounts: dict[str, Account] = field(default_factory=dict)
     activities: list[Row] = field(default_factory=list)
     fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
@@ -79,6 +79,7 @@ class Store:
         self._fill_seq = self._highest("fills")
         self._order_seq = self._highest("orders")
         self._taken = TakenIds(self._reader)
+        self._places: dict[int, tuple[int, str | None]] = {}  # of the open orders that are kept, by seq
         self._batch = _Batch()
         self._waiting = False
         self._failed = False
@@ -89,9 +90,6 @@ class Store:
         return self._order_seq
 
     def put_order(self, order: Order, asset: Asset, wire: bytes) -> None:
-        if order.updated_ns == order.created_ns and order.id not in self._batch.fresh:
-            self._taken.add(order.account_id, order.client_order_id)
-            self._batch.fresh.add(order.id)
         self._batch.orders[order.id] = (order, asset, wire)
         self._wake()
 
@@ -133,10 +131,18 @@ class Store:
 
     def load_open_orders(self) -> Iterator[Order]:
         for (state,) in self._reader.execute("select state from orders where is_open = 1 order by seq"):
-            yield msgspec.json.decode(state, type=Order)
+            order = msgspec.json.decode(state, type=Order)
+            self._places[order.seq] = _place(order)
+            yield order
+
+    def take_client_order_id(self, account_id: str, client_order_id: str) -> None:
+        """Have it taken from now on by an order that is put next."""
+        self._taken.add(account_id, client_order_id)
+        self._batch.client_order_ids.add((account_id, client_order_id))
 
     def client_order_id_taken(self, account_id: str, client_order_id: str) -> bool:
-        """Among what is committed."""
+        if (account_id, client_order_id) in self._batch.client_order_ids:
+            return True
         if not self._taken.may_hold(account_id, client_order_id):
             return False
         sql = "select 1 from orders where account_id = ? and client_order_id = ?"
@@ -181,17 +187,13 @@ class Store:
             tell()
 
     def _write(self, batch: _Batch) -> None:
-        fresh, changed = [], []
-        for order, asset, wire in batch.orders.values():
-            if order.id in batch.fresh:
-                fresh.append(_order_row(order, asset, wire))
-            else:
-                changed.append(_changed_row(order, wire))
+        fresh, changed, moved = self._order_rows(batch)
         write, fills = self._writer, batch.fills
         write.execute("begin immediate")
         try:
             write.executemany(tables.PUT_ORDER, fresh)
             write.executemany(tables.CHANGE_ORDER, changed)
+            write.executemany(tables.MOVE_ORDER, moved)
             write.executemany(
                 tables.PUT_ACCOUNT, [(a.id, a.state.key, _encode(a.state)) for a in batch.accounts.values()]
             )
@@ -210,13 +212,31 @@ class Store:
             self._uncopied_rows = 0
             self._copying = self._thread.submit(self._copier.execute, "pragma wal_checkpoint(passive)")
 
+    def _order_rows(self, batch: _Batch) -> tuple[list[Row], list[Row], list[Row]]:
+        """The rows of a batch: fresh orders, changed ones, and those whose place in lists changed."""
+        fresh: list[Row] = []
+        changed: list[Row] = []
+        moved: list[Row] = []
+        for order, asset, wire in batch.orders.values():
+            state = _encode(order) if order.is_open else None
+            place, before = _place(order), self._places.pop(order.seq, None)
+            if before is None:
+                fresh.append(_order_row(order, asset, wire, state))
+            else:
+                changed.append((int(order.is_open), wire, state, order.seq))
+                if place != before:
+                    moved.append((*place, order.seq))
+            if state is not None:
+                self._places[order.seq] = place
+        return fresh, changed, moved
+
 
 def _migrate(writer: sqlite3.Connection) -> None:
     """Bring a folder of an earlier version up to date; a fresh one (version 0) gets its tables whole."""
     (version,) = writer.execute("pragma user_version").fetchone()
     for number, statement in tables.MIGRATIONS.items():
         if 0 < version < number:
-            writer.execute(statement)
+            writer.executescript(statement)
 
 
 def _lock(path: Path) -> BinaryIO:
@@ -263,16 +283,16 @@ def _last_seq(path: Path) -> int:
     return int(msgspec.json.decode(lines[-1])["seq"]) if lines else 0
 
 
-def _changed_row(order: Order, wire: bytes) -> Row:
-    state = _encode(order) if order.is_open else None
-    return (int(order.is_open), order.submitted_ns, order.parent_id, wire, state, order.id)
+def _place(order: Order) -> tuple[int, str | None]:
+    """Where lists show it: what is indexed of an order and may change."""
+    return order.submitted_ns, order.parent_id
 
 
-def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
+def _order_row(order: Order, asset: Asset, wire: bytes, state: bytes | None) -> Row:
     return (
+        order.seq,
         order.id,
         order.account_id,
-        order.seq,
         order.client_order_id,
         order.symbol,
         order.side.value,
@@ -281,5 +301,5 @@ def _order_row(order: Order, asset: Asset, wire: bytes) -> Row:
         order.submitted_ns,
         order.parent_id,
         wire,
-        _encode(order) if order.is_open else None,
+        state,
     )

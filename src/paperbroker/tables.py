@@ -1,15 +1,12 @@
 """What the store keeps, as SQL. Bodies are JSON: `wire` as it is sent, `state` as the broker reads it back."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-SCHEMA = """
-create table if not exists accounts (id text primary key, key text not null, state blob not null);
-
--- `state` only while the order is open: it is what a restart goes on with
+_ORDERS = """-- `state` only while the order is open: it is what a restart goes on with
 create table if not exists orders (
-    id text primary key,
+    seq integer primary key,
+    id text not null unique,
     account_id text not null,
-    seq integer not null,
     client_order_id text not null,
     symbol text not null,
     side text not null,
@@ -20,10 +17,14 @@ create table if not exists orders (
     wire blob not null,
     state blob
 );
-create unique index if not exists orders_client_order_id on orders (account_id, client_order_id);
+"""
+
+SCHEMA = f"""
+create table if not exists accounts (id text primary key, key text not null, state blob not null);
+
+{_ORDERS}create unique index if not exists orders_client_order_id on orders (account_id, client_order_id);
 create index if not exists orders_submitted on orders (account_id, submitted_ns, seq);
-create index if not exists orders_open on orders (account_id, submitted_ns, seq) where is_open = 1;
-create unique index if not exists orders_seq on orders (seq);
+create index if not exists orders_now_open on orders (seq) where is_open = 1;
 create index if not exists orders_parent on orders (parent_id, seq) where parent_id is not null;
 
 create table if not exists activities (
@@ -57,26 +58,32 @@ create table if not exists equity (
 ) without rowid;
 """
 
-# What folders of earlier versions lack, by the version that added it.
-MIGRATIONS = {2: "alter table orders add column parent_id text"}
+# What folders of earlier versions lack, by the version that added it; the indexes are made by SCHEMA.
+MIGRATIONS = {
+    2: "alter table orders add column parent_id text",
+    3: f"""begin;
+alter table orders rename to former_orders;
+{_ORDERS}
+insert into orders select seq, id, account_id, client_order_id, symbol, side, asset_class, is_open, submitted_ns,
+    parent_id, wire, state from former_orders order by seq;
+drop table former_orders;
+commit;
+""",  # noqa: S608  (a text of ours)
+}
 
 PUT_ACCOUNT = (
     "insert into accounts (id, key, state) values (?, ?, ?) on conflict (id) do update set state = excluded.state"
 )
 
 PUT_ORDER = """
-insert into orders (id, account_id, seq, client_order_id, symbol, side, asset_class, is_open, submitted_ns,
-    parent_id, wire, state)
+insert into orders (seq, id, account_id, client_order_id, symbol, side, asset_class, is_open, submitted_ns, parent_id,
+    wire, state)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-on conflict (id) do update set is_open = excluded.is_open, submitted_ns = excluded.submitted_ns,
-    parent_id = excluded.parent_id, wire = excluded.wire,
-    state = excluded.state
 """
 
-# Of an order that is there already: an upsert would look at every unique index first.
-CHANGE_ORDER = """
-update orders set is_open = ?, submitted_ns = ?, parent_id = ?, wire = ?, state = ? where id = ?
-"""
+# Of an order that is there already. What is indexed apart, because SQLite writes an index for every column that is set.
+CHANGE_ORDER = "update orders set is_open = ?, wire = ?, state = ? where seq = ?"
+MOVE_ORDER = "update orders set submitted_ns = ?, parent_id = ? where seq = ?"
 
 PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, order_id, body) values (?, ?, ?, ?, ?, ?)"
 

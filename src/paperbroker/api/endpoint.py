@@ -1,7 +1,6 @@
 """What every request goes through: who asks, how often, the body, the answer, and refusals made HTTP in one place."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -34,8 +33,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request that has been let in. `body` is decoded JSON (numbers exact), None without one."""
 
     account: Account
@@ -44,8 +42,7 @@ class Call:
     body: object
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer: JSON made of `body`, or JSON text as it is; nothing for None."""
 
     body: object

@@ -46,7 +46,7 @@ class Orders:
         where = Where("account_id = ?", call.account.id)
         status = one_of(call.query, "status", ("open", "closed", "all"), "open")
         if status != "all":
-            where.add("is_open = ?", int(status == "open"))
+            where.add(f"is_open = {int(status == 'open')}")
         if call.query.get("side"):
             where.add("side = ?", one_of(call.query, "side", tuple(Side), ""))
         if symbols := words(call.query, "symbols"):
@@ -60,7 +60,8 @@ class Orders:
         if nested:
             also = "" if status == "all" else f" and p.is_open = {int(status == 'open')}"
             where.add(f"not ({_UNDER_A_LISTED_PARENT.format(also)})")
-        sql = f"select wire from orders where {where} order by submitted_ns {direction}, seq {direction} limit {limit}"  # noqa: S608
+        table = "orders indexed by orders_now_open" if status == "open" else "orders"
+        sql = f"select wire from {table} where {where} order by submitted_ns {direction}, seq {direction} limit {limit}"  # noqa: S608
         wires = _wires(self._store.read(sql, where.values))
         return Reply(b"[" + b",".join(self._with_legs(wire) if nested else wire for wire in wires) + b"]")
 

@@ -111,7 +111,6 @@ async def test_rebase_gives_events_and_clock_the_time_they_are_sent_at(
 @pytest.mark.skipif(not REAL_DAY.exists(), reason=f"the real day is not there ({REAL_DAY})")
 async def test_the_real_day_streams_in_order_at_a_hundred_times_its_speed(start_broker: Any, client_of: Any) -> None:
     broker = start_broker("--tape", str(REAL_DAY), "--now", "2013-10-07T13:30:00Z", "--speed", "100")
-    assert broker.ready_seconds < 5
     async with aiohttp.ClientSession() as session:
         stream = await session.ws_connect(f"{broker.ws_url}/v2/sip")
         await stream.receive()
