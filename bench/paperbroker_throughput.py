@@ -89,8 +89,11 @@ async def measure(url: str, orders: int, halfway: object) -> tuple[float, float]
                         assert answer.status == 200, content
 
             await asyncio.gather(*(send() for _ in range(IN_FLIGHT)))
-            async with asyncio.timeout(30):
-                await stream.enough.wait()
+            wait = asyncio.create_task(stream.enough.wait())
+            await asyncio.wait({wait, listening}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+            if not wait.done():
+                how = "ended" if listening.done() else "goes on"
+                raise SystemExit(f"{stream.filled} of {stream.wanted} fills were streamed; the stream {how}")
             rates.append(orders // 2 / (time.perf_counter() - began))
             halfway(part)  # type: ignore[operator]
         listening.cancel()
