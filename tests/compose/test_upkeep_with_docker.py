@@ -116,6 +116,7 @@ def test_a_database_that_is_down_is_told_without_it(oms: Clone) -> None:
     oms.run("docker compose stop db")
     eventually(lambda: "PostgreSQL has not answered since" in told(oms), 90, 0.5)
     assert ask("GET", f"{oms.url}/api/health").json["checks"]["postgresql"] != "ok"
+    assert oms.engine_status() == "reconnecting"
     answer = oms.signal(symbol="KO", side="buy", qty=1)
     assert (answer.status, "retry-after" in {name.lower() for name in answer.headers}) == (503, True)
     oms.run("docker compose start db")

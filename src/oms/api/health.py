@@ -129,7 +129,8 @@ class Health:
                 backlog = None if key.account_id is None else await state.queries.backlog(key.account_id)
                 receivers = await state.queries.receivers(state.key_hash) if state.receivers and state.key_hash else ()
         except (StoreUnavailable, TimeoutError):
-            return Stored("does not answer", "stopped" if configured else NOT_CONFIGURED)
+            # What an engine says in such a time, which cannot be read where it writes it.
+            return Stored("does not answer", "reconnecting" if configured else NOT_CONFIGURED)
         age_s = None if key.heartbeat_at is None else (state.clock.now() - key.heartbeat_at).total_seconds()
         engine = key.status if key.status and age_s is not None and age_s <= HEARTBEAT_S_MAX else "stopped"
         return Stored(

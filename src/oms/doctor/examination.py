@@ -13,7 +13,7 @@ from oms.doctor.account import broker_findings
 from oms.doctor.env_file import CHECK, env_findings
 from oms.doctor.finding import Finding, failed, ok, without
 from oms.doctor.keys import key_findings
-from oms.doctor.machine import disk_finding, port_findings
+from oms.doctor.machine import disk_finding, port_findings, upkeep_findings
 from oms.doctor.servers import postgres_findings, questdb_finding, redis_finding
 from oms.domain.errors import ConfigurationError
 from oms.embedded.lock import running_addresses
@@ -47,7 +47,7 @@ async def _look(settings: Settings) -> list[Finding]:
         broker = [ok("broker", "oms up brings the paper broker; none runs now")]
     else:
         broker = await broker_findings(settings, SystemClock(), engine)
-    machine = [disk_finding(settings.data), *port_findings(settings, running)]
+    machine = [disk_finding(settings.data), *upkeep_findings(settings.data), *port_findings(settings, running)]
     return [*keys, *broker, *postgres, redis, questdb, *machine]
 
 

@@ -1,4 +1,4 @@
-"""The machine: room for the data folder, and who holds the ports."""
+"""The machine: room for the data folder, what fails of the upkeep, and who holds the ports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from oms.doctor.finding import Finding, failed, ok, warning
 from oms.embedded.ports import is_free
 from oms.settings import Settings
+from oms.upkeep import failing_work
 
 GB = 10**9
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * GB, GB // 5
@@ -32,6 +33,12 @@ def disk_finding(data: Path) -> Finding:
     if free < TOO_LITTLE_BYTES:
         return failed("disk", text, "make room: PostgreSQL stops taking orders when the disk is full")
     return warning("disk", text, "make room soon") if free < LITTLE_BYTES else ok("disk", text)
+
+
+def upkeep_findings(data: Path) -> list[Finding]:
+    """The backups and snapshots that `oms up` could not make; nothing where all went well."""
+    logs = data.absolute() / "logs"
+    return [warning(name, line, f"see {logs / name}.log") for name, line in failing_work(data).items()]
 
 
 def port_findings(settings: Settings, running: Mapping[str, str] | None) -> list[Finding]:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.stack import Stack, eventually, free_port
 
+from oms.upkeep import UpkeepLog
 from paperbroker.testing import Control, PaperBroker
 
 
@@ -88,6 +90,8 @@ def test_what_is_wrong_is_failed_with_what_to_do_and_no_secret(tmp_path: Path, p
         f"ALPACA_DATA_URL={paper_broker.url}\nDATABASE_URL=postgresql://oms:pa55w0rd@127.0.0.1:{free_port()}/oms\n"
         f"REDIS_URL=redis://:pa55w0rd@127.0.0.1:{free_port()}/0\nQUESTDB_URL=http://127.0.0.1:{free_port()}\n"
     )
+    (tmp_path / "data").mkdir()
+    UpkeepLog(tmp_path / "data", ["backup"]).failed("backup", "no room", datetime(2026, 3, 2, 15, tzinfo=UTC))
     code, text = doctor(tmp_path, OMS_ENV_FILE=str(env_file))
     assert code == 1
     lines = {line.split()[1]: line for line in text.splitlines() if line.split()[0] in {"failed", "warning"}}
@@ -98,6 +102,8 @@ def test_what_is_wrong_is_failed_with_what_to_do_and_no_secret(tmp_path: Path, p
     assert "DATABASE_URL" in lines["postgresql"]
     assert lines["redis"].startswith("failed")
     assert lines["questdb"].startswith("warning")
+    assert "failed once since 2026-03-02 15:00 UTC: no room" in lines["backup"]
+    assert "backup.log" in lines["backup"]
     for hidden in (key, "T0ps3cret", "pa55w0rd"):
         assert hidden not in text
 

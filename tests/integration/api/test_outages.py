@@ -51,6 +51,7 @@ async def test_postgresql_stopped_and_back(own_server: Any, serve_api: Any) -> N
     assert (down.status, down.body["code"]) == (503, "store_unavailable")
     assert (await api.get("/api/v1/trading/orders")).status == 503
     assert (await api.get("/api/health")).body["status"] == "down"
+    assert (await api.get("/api/health/detailed")).body["execution_engine_status"] == "reconnecting"
     assert [(await api.get(path)).status for path in ("/livez", "/readyz")] == [200, 503]
     await postgres.start()
     for _ in range(100):
