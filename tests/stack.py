@@ -65,7 +65,7 @@ def ask(
             return Answer(error.code, dict(error.headers), error.read())
 
 
-def eventually(what: Callable[[], Any], within_s: float = 20, every_s: float = 0.05, why: str = "") -> Any:
+def eventually(what: Callable[[], Any], within_s: float = 60, every_s: float = 0.05, why: str = "") -> Any:
     """The first true value of `what`, asked again and again. Fails with the last one."""
     end = time.monotonic() + within_s
     while True:
@@ -117,7 +117,7 @@ class Stack:
         """Until `/readyz` answers 200."""
         eventually(self._is_ready, READY_WITHIN_S, why=f"oms up was not ready; its log is {self.log}")
 
-    def stop(self, number: int = signal.SIGTERM, within_s: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, within_s: float = 60) -> int:
         """Stop it as a person or a service manager does; its exit code."""
         process, self._process = self._process, None
         if process is None:
@@ -174,7 +174,7 @@ class Stack:
         """One order."""
         return self.get(f"/api/v1/trading/orders/{order_id}")
 
-    def ended(self, order_id: str, within_s: float = 20) -> Any:
+    def ended(self, order_id: str, within_s: float = 60) -> Any:
         """One order once it is filled, rejected, cancelled or expired. PostgreSQL may be away meanwhile (503)."""
 
         def end() -> Any:

@@ -443,7 +443,7 @@ def listen(bus: redis.Redis) -> redis.client.PubSub:
     return channel
 
 
-def heard(channel: redis.client.PubSub, within_s: float = 5) -> Iterator[Any]:
+def heard(channel: redis.client.PubSub, within_s: float = 30) -> Iterator[Any]:
     """The signals that come on the channel."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -561,7 +561,7 @@ def test_events_can_be_waited_for(oms: Stack) -> None:
         began = time.monotonic()
         order_id = oms.signal(symbol="KO", side="buy", qty=1).json["id"]
         assert waiting.result()[0]["order_id"] == order_id
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 19  # it did not wait to its end
 
 
 # --- Error Handling ---------------------------------------------------------------------------------------------------

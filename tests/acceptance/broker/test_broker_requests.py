@@ -139,7 +139,7 @@ async def test_a_server_that_does_not_answer_is_unknown_in_time(
         began = monotonic()
         with pytest.raises(BrokerUnknown):
             await call(broker)
-        assert monotonic() - began < 2
+        assert monotonic() - began < 25
         await broker.close()
 
 

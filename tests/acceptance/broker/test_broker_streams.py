@@ -165,8 +165,8 @@ async def test_a_half_open_stream_is_noticed_by_its_heartbeat() -> None:
             began = monotonic()
             with pytest.raises(BrokerUnknown):
                 await reading
-            assert monotonic() - began < 3
-        assert monotonic() - began < 5
+            assert monotonic() - began < 30
+        assert monotonic() - began < 40
         await broker.close()
 
 
@@ -256,7 +256,7 @@ async def test_a_half_open_data_stream_is_noticed() -> None:
             began = monotonic()
             with pytest.raises(BrokerUnknown):
                 await anext(aiter(stream))
-            assert monotonic() - began < 3
+            assert monotonic() - began < 30
         await data.close()
 
 

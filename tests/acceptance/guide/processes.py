@@ -19,7 +19,7 @@ def tree(stack: Stack) -> dict[int, str]:
     return {pid: _born(pid) for pid in wanted}
 
 
-def child(stack: Stack, *parts: str, within_s: float = 10) -> int:
+def child(stack: Stack, *parts: str, within_s: float = 60) -> int:
     """The id of the child of `oms up` whose command line has these parts, once there is one."""
     pid: int = eventually(lambda: find_child(stack, *parts), within_s, why=f"no child with {parts}")
     return pid
@@ -39,7 +39,7 @@ def alive(processes: dict[int, str]) -> list[int]:
     return [pid for pid, born in processes.items() if born and _born(pid) == born]
 
 
-def all_gone(processes: dict[int, str], within_s: float = 5.0) -> None:
+def all_gone(processes: dict[int, str], within_s: float = 60) -> None:
     """None of them runs any more, or will not within some seconds."""
     eventually(lambda: not alive(processes), within_s, why=f"processes stay: {alive(processes)}")
 

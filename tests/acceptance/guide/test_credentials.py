@@ -51,7 +51,7 @@ def started(stack: Stack) -> Iterator[Stack]:
         stack.stop()
 
 
-def becomes(stack: Stack, status: str, within_s: float = 30) -> None:
+def becomes(stack: Stack, status: str, within_s: float = 60) -> None:
     eventually(lambda: paste(stack, ENGINE_STATUS) == status, within_s, 0.2, why=f"{stack.log}: it is not {status}")
 
 

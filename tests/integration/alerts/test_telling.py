@@ -109,7 +109,7 @@ async def alerting(record: Record, *urls: str, through: Proxy | None = None) -> 
         await pool.close()
 
 
-async def until(what: Callable[[], Any], within_s: float = 30) -> Any:
+async def until(what: Callable[[], Any], within_s: float = 60) -> Any:
     end = asyncio.get_running_loop().time() + within_s
     while not (found := what()):
         assert asyncio.get_running_loop().time() < end, "it did not happen"

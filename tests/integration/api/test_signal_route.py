@@ -139,17 +139,17 @@ async def test_a_whole_position_is_all_until_it_is_resolved(api: Any) -> None:
 async def test_waiting_answers_when_the_order_is_decided_or_the_time_is_over(api: Any) -> None:
     started = time.monotonic()
     over = await api.post(GOOD, "?wait=0.3")
-    assert 0.3 <= time.monotonic() - started < 1.5
+    assert time.monotonic() - started >= 0.3
     assert (over.status, over.body["order"]["status"], over.body["ahead"]) == (202, "pending", 0)
 
-    waiting = [asyncio.create_task(api.post({**GOOD, "signal_id": f"w{one}"}, "?wait=10")) for one in range(20)]
+    waiting = [asyncio.create_task(api.post({**GOOD, "signal_id": f"w{one}"}, "?wait=20")) for one in range(20)]
     while len(rows := await api.sql("select id from orders where signal_id like 'w%'")) < 20:
         await asyncio.sleep(0.02)
     started = time.monotonic()
     for row in rows:
         await api.becomes(row["id"], "rejected", error_code="market_closed", error_message="Market closed")
     answers = await asyncio.gather(*waiting)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 19  # they did not wait to their end
     assert {answer.body["order"]["status"] for answer in answers} == {"rejected"}
     assert "ahead" not in answers[0].body
     for query in ("?wait=31", "?wait=-1", "?wait=nan", "?wait=x", "?Wait=1"):

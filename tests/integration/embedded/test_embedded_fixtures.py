@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import asyncpg
 import pytest
 import redis.asyncio as redis
@@ -40,8 +38,6 @@ async def test_a_killed_server_comes_back_on_its_port(own_server: OwnServer, nam
     ports = dict(server.ports)
     server.kill()
     assert not server.is_running
-    started = time.monotonic()
     await server.start()
     assert server.ports == ports
     assert server.is_running
-    assert time.monotonic() - started < 10

@@ -149,7 +149,7 @@ class Trading:
             await self.session.reconciler.full()
         await self.session.journal.flush()
 
-    async def until(self, holds: Callable[[], Any], within_s: float = 30) -> None:
+    async def until(self, holds: Callable[[], Any], within_s: float = 60) -> None:
         async with asyncio.timeout(within_s):
             while True:
                 if self._task is not None and self._task.done():

@@ -79,7 +79,7 @@ async def passed(store: PostgresStore, account_id: UUID, broker: Broker) -> Sess
     session = Session(outside, await store.load(account_id), epoch, lambda _: None)
     stop = asyncio.Event()
     task = asyncio.ensure_future(session.run(stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while session.status is not EngineStatus.RUNNING:
             assert not task.done(), task.result()
             await asyncio.sleep(0.01)

@@ -57,7 +57,7 @@ async def archive(questdb_url: str, sql: object) -> AsyncIterator[QuestArchive]:
     await one.close()
 
 
-async def until(holds: Callable[[], Awaitable[object]], timeout_s: float = 20) -> None:
+async def until(holds: Callable[[], Awaitable[object]], timeout_s: float = 60) -> None:
     """Rows are visible a moment after they were taken."""
     async with asyncio.timeout(timeout_s):
         while not await holds():
@@ -197,7 +197,7 @@ async def test_many_symbols_are_asked_in_parts(archive: QuestArchive, sql: Any) 
 
 async def test_a_server_that_is_away_or_mute_is_unavailable_in_time() -> None:
     async def mute(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(3)
+        await asyncio.sleep(60)
         writer.close()
 
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
@@ -208,7 +208,7 @@ async def test_a_server_that_is_away_or_mute_is_unavailable_in_time() -> None:
         for call in (archive.latest(["A"]), archive.write([trade("A", "1")]), archive.ping()):
             with pytest.raises(Unavailable):
                 await call
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
         await archive.close()
     server.close()
 

@@ -58,7 +58,7 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[None]]:
         await ended([task])
 
 
-async def until(holds: Callable[[], object], timeout_s: float = 12) -> None:
+async def until(holds: Callable[[], object], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not holds():
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ async def client(broker: Any, client_of: Any) -> Any:
 
 
 async def filled(client: Any, order_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (order := await client.get(f"/v2/orders/{order_id}"))["status"] != "filled":
             await asyncio.sleep(0.01)
     return order
@@ -76,7 +76,7 @@ async def test_closing_all_tells_what_open_orders_hold_and_cancels_them_if_asked
     assert [(a["symbol"], a["status"]) for a in answers if a["symbol"] == "AAPL"] == [("AAPL", 200)]
     await filled(client, answers[0]["body"]["id"])
     assert (await client.get(f"/v2/orders/{resting['id']}"))["status"] == "canceled"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await client.get("/v2/positions"):
             await asyncio.sleep(0.01)
 
@@ -151,7 +151,7 @@ async def test_every_markets_clock_and_days(client: Any) -> None:
 async def events(client: Any, count: int, **parameters: str) -> list[dict[str, Any]]:
     """So many server-sent events of the account."""
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(5), client._session.get("/v2/events/trades", params=parameters) as answer:
+    async with asyncio.timeout(60), client._session.get("/v2/events/trades", params=parameters) as answer:
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         async for line in answer.content:

@@ -53,7 +53,7 @@ def running(stream: Any) -> Iterator[None]:
         thread.join(10)
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):
         if happened():

@@ -37,7 +37,7 @@ async def test_history_is_what_was_streamed(broker: Any, client: Any, stream: st
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}{stream}") as socket:
         await socket.send_json({"action": "auth", "key": f"mock-{uuid.uuid4()}", "secret": "x"})
         await socket.send_json({"action": "subscribe", "quotes": [symbol], "trades": [symbol]})
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(streamed["q"]) < 8 or len(streamed["t"]) < 2:
                 for message in await socket.receive_json():
                     if message["T"] in streamed:
@@ -164,7 +164,7 @@ async def test_streamed_bars_are_those_of_history_and_the_days_bar_comes_with_ea
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v2/sip") as socket:
         await socket.send_json({"action": "auth", "key": "mock-bars", "secret": "x"})
         await socket.send_json({"action": "subscribe", "bars": ["IBM"], "dailyBars": ["*"]})
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(bars["d"]) < 2:
                 for message in await socket.receive_json():
                     if message["T"] in bars:
@@ -181,7 +181,7 @@ async def test_order_books_have_the_quote_as_their_one_level(broker: Any) -> Non
         await socket.send_json({"action": "auth", "key": f"mock-{uuid.uuid4()}", "secret": "x"})
         await socket.send_json({"action": "subscribe", "orderbooks": ["BTC/USD"], "quotes": ["BTC/USD"]})
         seen: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not {"q", "o"} <= set(seen):
                 seen |= {message["T"]: message for message in await socket.receive_json()}
         assert set(seen["o"]) == {"T", "S", "t", "b", "a", "r"}

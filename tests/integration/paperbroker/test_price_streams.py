@@ -38,7 +38,7 @@ async def test_quotes_and_trades_of_what_was_subscribed_arrive(broker: Any) -> N
             [],
         )
         seen: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(seen) < 2:
                 for message in await stream.receive_json():
                     assert message["T"] != "q" or message["S"] == "AAPL"

@@ -105,7 +105,7 @@ async def test_a_halt_and_its_end_are_told_as_trading_statuses(broker: Any) -> N
             async with session.request(method, f"{broker.url}/paper/v1/halts/IBM") as answer:
                 assert answer.status == 204
         told: list[dict[str, Any]] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(told) < 2:
                 told += await stream.receive_json()
     assert [(status["T"], status["S"], status["sc"]) for status in told] == [("s", "IBM", "H"), ("s", "IBM", "T")]
@@ -125,13 +125,13 @@ async def test_a_minute_ends_without_another_trade_and_a_late_one_updates_it(sta
 
         await ask("PUT", "/prices/IBM", {"price": "300", "size": 7})
         await ask("PUT", "/clock", {"time": "2026-11-23T15:01:05Z"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             bar, day = await stream.receive_json()
         assert (bar["T"], bar["S"], bar["t"], bar["c"], bar["v"]) == ("b", "IBM", "2026-11-23T15:00:00Z", 300, 7)
         assert (day["T"], day["v"]) == ("d", 7)
         await ask("PUT", "/clock", {"time": "2026-11-23T15:00:58Z"})
         await ask("PUT", "/prices/IBM", {"price": "301", "size": 3})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             (updated,) = await stream.receive_json()
         assert (updated["T"], updated["t"], updated["c"], updated["v"]) == ("u", "2026-11-23T15:00:00Z", 301, 10)
 
@@ -148,7 +148,7 @@ async def test_assets_by_attribute_and_by_status(broker: Any, client_of: Any) ->
 async def test_a_fill_is_busted_once(broker: Any, client_of: Any) -> None:
     async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
         _, order = await client.order("IBM", qty="3")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await client.get(f"/v2/orders/{order['id']}"))["status"] != "filled":
                 await asyncio.sleep(0.02)
         fills = await client.get("/paper/v1/fills", order_id=str(order["id"]))

@@ -47,7 +47,7 @@ class Reader:
     def payloads(self, source: str) -> list[bytes]:
         return [message.payload for message in self.messages if message.source == source]
 
-    async def until(self, holds: Callable[[], bool], timeout_s: float = 10) -> None:
+    async def until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not holds():
                 if self.task.done():
@@ -211,7 +211,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_time() -> None:
 
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     bus = RedisBus(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_s=0.3)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for call in (bus.ping(), bus.publish_signals([b"x"])):
             with pytest.raises(Unavailable):
                 await call

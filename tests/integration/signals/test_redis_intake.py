@@ -46,7 +46,7 @@ class Listening:
     async def sql(self, statement: str) -> list[Any]:
         return [dict(row) for row in await self.pool.fetch(statement)]
 
-    async def until(self, holds: Callable[[], Any], seconds: float = 10) -> None:
+    async def until(self, holds: Callable[[], Any], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not await holds():
                 await asyncio.sleep(0.02)
