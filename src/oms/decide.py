@@ -29,6 +29,7 @@ POLL_S = 0.1
 LATELY = 50
 STANDING = (DriftState.OPEN, DriftState.IGNORED)
 STANDING_MAX = 500
+REASON_MAX = 500  # as by HTTP
 WIDTH = 160  # where it is not a terminal, the table is not folded
 
 
@@ -42,7 +43,10 @@ def show_drift(settings: Settings, database_url: str, *, everything: bool, as_js
 
 
 def decide(settings: Settings, database_url: str, kind: str, reason: str, data: Mapping[str, object]) -> str:
-    """Leave a command for the engine; what it answered. Raises CommandRefused, Unavailable when it did not answer."""
+    """Leave a command for the engine; what it answered. Raises CommandRefused, Unavailable when it did not answer,
+    ConfigurationError for a reason that says nothing."""
+    if not reason.strip() or not reason.isprintable() or len(reason) > REASON_MAX:
+        raise ConfigurationError(f"--reason says why, in one line of at most {REASON_MAX} characters: it is kept")
     state = asyncio.run(_ask(settings, database_url, kind, {**data, "reason": reason, "by": f"{_who()} (oms)"}))
     if not state.done:
         raise Unavailable("The engine has not taken it up yet: does it run? The command is kept, and carried out then.")

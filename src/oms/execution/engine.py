@@ -204,7 +204,8 @@ class Engine:
             log.warning("lease_not_released")  # it expires by itself
 
     def _session_is(self, status: EngineStatus) -> None:
-        if status is EngineStatus.RUNNING:
+        caught_up = self.session is not None and self.session.fulls > 0
+        if status is EngineStatus.RUNNING or (status is EngineStatus.HALTED and caught_up):
             self._error = ""
             if not self.started.is_set():
                 self.started.set()

@@ -378,9 +378,10 @@ class Session:
         await self._outside.store.commit(self._account_id, self._epoch, changes)
 
     def _set(self, link: EngineStatus) -> None:
-        if self._link is not EngineStatus.STOPPED:
+        if self._link is not EngineStatus.STOPPED and link is not self._link:
             self._link = link
-            self._tell()
+            self._told = self.status
+            self._on_status(self._told)  # also where it stays the same: halted hides what the link is
 
     def _tell(self) -> None:
         status = self.status

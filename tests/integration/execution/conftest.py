@@ -54,18 +54,22 @@ class Trading:
 
     async def start(self, *, wait: bool = True) -> Session:
         """A new session, as a new process would have it, until it runs."""
+        self._session = await self.idle()
+        self._stop = asyncio.Event()
+        self._task = asyncio.ensure_future(self._session.run(self._stop))
+        if wait:
+            await self.until(lambda: self.session.status is not EngineStatus.STARTING)
+        return self._session
+
+    async def idle(self) -> Session:
+        """A new session that does not run."""
         account = await self.broker.account()
         self.account_id = await self.store.register_account(account, "hash", self.paper.url, self.clock.now())
         await self.store.save_instruments(await self.broker.instruments())
         epoch = await self.store.take_lease(self.account_id, "test", 3600)
         assert epoch is not None
         outside = Outside(self.store, self.broker, Prices(), self.clock, new_id, Random(1), self.budget)  # type: ignore[arg-type]
-        self._session = Session(outside, await self.store.load(self.account_id), epoch, lambda _: None)
-        self._stop = asyncio.Event()
-        self._task = asyncio.ensure_future(self._session.run(self._stop))
-        if wait:
-            await self.until(lambda: self.session.status is not EngineStatus.STARTING)
-        return self._session
+        return Session(outside, await self.store.load(self.account_id), epoch, lambda _: None)
 
     async def stop(self) -> None:
         """Let the session drain and end."""

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
+import oms.ports
 from oms.domain.drift import Drift
 from oms.domain.errors import BrokerNotFound
 from oms.domain.instruments import Instrument
@@ -178,15 +179,18 @@ class Running:
         configs: Configs | None = None,
         budget: RequestBudget | None = None,
         instruments: Sequence[Instrument] = (),
+        clock: oms.ports.Clock | None = None,
+        broker: Broker | None = None,
     ) -> None:
-        self.store, self.broker = Store(), Broker()
-        self.budget = budget or RequestBudget(0, Clock())
-        now = datetime.now(UTC)
+        clock = clock or Clock()
+        self.store, self.broker = Store(), broker or Broker()
+        self.budget = budget or RequestBudget(0, clock)
+        now = clock.now()
         working = WorkingSet(
             AccountRecord(ACCOUNT, "b", now, now), [], [], [], configs or Configs(1, {}), {},
             [Instrument("AAPL", AssetClass.STOCK, "1"), *instruments],
         )  # fmt: skip
-        outside = Outside(self.store, self.broker, Prices(), Clock(), uuid4, Random(1), self.budget)  # type: ignore[arg-type]
+        outside = Outside(self.store, self.broker, Prices(), clock, uuid4, Random(1), self.budget)  # type: ignore[arg-type]
         self.session = Session(outside, working, 1, lambda _: None)
         self.stop = asyncio.Event()
         self.task: asyncio.Task[None] | None = None

@@ -1,0 +1,222 @@
+"""How many requests a minute the engine makes, in virtual time: ten minutes pass in a second.
+
+Every request is counted where the gateway counts it. That a pass over fifty orders is as many requests as it is calls
+is shown with the real gateway, in tests/integration/execution/test_requests_of_a_pass.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from tests.simulation.loop import SimLoop
+from tests.unit.execution.scripted import Broker, Running, at_broker
+
+from oms.domain.orders import OrderStatus
+from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, MarketClock
+from oms.domain.values import AssetClass, Side
+from oms.execution.budget import RequestBudget
+from oms.execution.status import EngineStatus
+from oms.ports import Configs, Purpose, Ticket
+
+PER_MINUTE = 200
+BEGIN = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+LONG = Decimal(100_000)  # no signal is stale
+
+
+class VirtualClock:
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> datetime:
+        return BEGIN + timedelta(seconds=self._loop.time())
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+class Counting(Broker):
+    """Takes every order and lets it rest; each call is a request of the budget, noted with its time."""
+
+    def __init__(self, budget: RequestBudget, clock: VirtualClock) -> None:
+        super().__init__()
+        self._budget, self._clock = budget, clock
+        self.sent: list[tuple[float, Purpose, str]] = []
+        self.resting: dict[str, BrokerOrder] = {}
+        self.fills: list[BrokerFill] = []
+
+    async def _request(self, purpose: Purpose, what: str) -> None:
+        await self._budget.acquire(purpose)
+        self.sent.append((self._clock.monotonic(), purpose, what))
+        await asyncio.sleep(0.02)
+
+    async def submit(self, ticket: Ticket) -> BrokerOrder:
+        await self._request(Purpose.SUBMIT, "submit")
+        now = self._clock.now()
+        order = replace(at_broker(ticket.client_order_id), submitted_at=now, updated_at=now)
+        self.resting[order.broker_order_id] = order
+        return order
+
+    async def cancel(self, broker_order_id: str) -> None:
+        await self._request(Purpose.CANCEL, "cancel")
+        self.cancels.append(broker_order_id)
+
+    async def open_orders(self, *_: object) -> Sequence[Any]:
+        await self._request(Purpose.RECONCILE, "open orders")
+        return [order for order in self.resting.values() if not order.status.is_final]
+
+    async def orders_since(self, _: datetime) -> Sequence[BrokerOrder]:
+        await self._request(Purpose.RECONCILE, "orders")
+        return list(self.resting.values())
+
+    async def fills_since(self, *_: object) -> Sequence[Any]:
+        await self._request(Purpose.RECONCILE, "fills")
+        return self.fills
+
+    async def fills_of(self, *_: object) -> Sequence[Any]:
+        await self._request(Purpose.RECONCILE, "fills of")
+        return self.fills
+
+    async def fees_since(self, *_: object) -> Sequence[Any]:
+        await self._request(Purpose.RECONCILE, "fees")
+        return []
+
+    async def positions(self, *_: object) -> Sequence[Any]:
+        await self._request(Purpose.RECONCILE, "positions")
+        qty = sum((fill.qty for fill in self.fills), Decimal(0))
+        return [BrokerPosition("AAPL", AssetClass.STOCK, qty, Decimal(100))] if qty else []
+
+    async def account(self) -> BrokerAccount:
+        await self._request(Purpose.RECONCILE, "account")
+        return await super().account()
+
+    async def clock(self) -> MarketClock:
+        await self._request(Purpose.RECONCILE, "clock")
+        now = self._clock.now()
+        return MarketClock(now, True, now + timedelta(days=1), now + timedelta(hours=5))
+
+    async def order(self, broker_order_id: str) -> BrokerOrder:
+        await self._request(Purpose.RECONCILE, "order")
+        return self.resting[broker_order_id]
+
+    def in_any_minute(self, purpose: Purpose) -> int:
+        """The most requests for a purpose that any sixty seconds saw."""
+        times = [at for at, what, _ in self.sent if what is purpose]
+        return max((sum(begin <= at < begin + 60 for at in times) for begin in times), default=0)
+
+
+class Minutes:
+    """A session in virtual time, with so many orders that rest at the broker."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self.clock = VirtualClock(loop)
+        self.budget = RequestBudget(PER_MINUTE, self.clock)
+        self.broker = Counting(self.budget, self.clock)
+        unlimited = Configs(1, {}, {"max_position_size_usd": "off"})
+        self.running = Running(unlimited, self.budget, clock=self.clock, broker=self.broker)
+
+    def accept(self) -> Any:
+        return self.running.accept(created_at=self.clock.now(), valid_for_s=LONG)
+
+    async def rests(self, count: int) -> None:
+        for _ in range(count):
+            self.accept()
+        await self.running.until(lambda: len(self.broker.resting) == count, 600)
+
+    def fill_one(self) -> None:
+        """The broker fills one of the resting orders and tells of it by no stream."""
+        broker_order_id, order = next(
+            (key, one) for key, one in self.broker.resting.items() if one.status is OrderStatus.SUBMITTED
+        )
+        self.broker.fills.append(
+            BrokerFill(
+                broker_order_id, "AAPL", Side.BUY, Decimal(1), Decimal(100), Decimal(1), self.clock.now(),
+                f"e-{broker_order_id}", f"a-{broker_order_id}",
+            )
+        )  # fmt: skip
+        self.broker.resting[broker_order_id] = replace(
+            order, status=OrderStatus.FILLED, filled_qty=Decimal(1), updated_at=self.clock.now()
+        )
+
+
+def in_virtual_time(work: Callable[[Minutes], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario to its end."""
+    loop = SimLoop(Random(1), in_order=True)
+    failed: list[BaseException | None] = []
+
+    async def whole() -> None:
+        minutes = Minutes(loop)
+        try:
+            async with minutes.running:
+                await work(minutes)
+        except BaseException as error:  # noqa: BLE001 — told below, outside of the loop
+            failed.append(error)
+        else:
+            failed.append(None)
+
+    loop.create_task(whole())
+    assert loop.run(lambda: bool(failed), 5_000_000), "the scenario never ended"
+    loop.close()
+    if failed[0] is not None:
+        raise failed[0]
+
+
+def test_fifty_open_orders_cost_no_more_than_reconciliation_may() -> None:
+    async def ten_minutes(minutes: Minutes) -> None:
+        await minutes.rests(50)
+        begin = minutes.clock.monotonic()
+        await asyncio.sleep(600)
+        whats = Counter(what for at, _, what in minutes.broker.sent if at >= begin)
+        # On time: a light pass each five seconds, a full one each minute, and none waits for the budget.
+        assert 100 <= whats["open orders"] <= 125
+        assert 9 <= whats["fees"] <= 11
+        assert minutes.broker.in_any_minute(Purpose.RECONCILE) <= 35
+        assert minutes.running.session.status is EngineStatus.RUNNING
+
+    in_virtual_time(ten_minutes)
+
+
+def test_fifty_open_orders_that_fill_unseen_cost_no_more_either() -> None:
+    """Each fill is asked for, and moves the account, which is then asked too: what is too much waits."""
+
+    async def ten_minutes(minutes: Minutes) -> None:
+        await minutes.rests(50)
+        for _ in range(40):
+            await asyncio.sleep(15)
+            minutes.fill_one()
+            minutes.accept()
+        await asyncio.sleep(120)
+        assert minutes.running.session.book.position_qty("AAPL") == 40
+        assert minutes.broker.in_any_minute(Purpose.RECONCILE) <= 35
+        assert minutes.running.session.book.drift.unsettled == []
+
+    in_virtual_time(ten_minutes)
+
+
+def test_a_burst_of_signals_leaves_room_for_cancels_and_reconciliation() -> None:
+    async def burst(minutes: Minutes) -> None:
+        begin = minutes.clock.monotonic()
+        for _ in range(400):
+            minutes.accept()
+        await minutes.running.until(lambda: len(minutes.broker.resting) >= 120, 20)
+        store = minutes.running.store
+        for order in store.accepted[:40]:
+            store.ask("cancel", order)
+        asked = minutes.clock.monotonic()
+        await minutes.running.until(lambda: len(minutes.broker.cancels) >= 40, 60)
+        assert minutes.clock.monotonic() - asked < 5  # sixteen at once, and none waits for the budget
+        assert minutes.clock.monotonic() - begin < 30
+        await minutes.running.until(lambda: len(minutes.broker.resting) == 400, 600)
+        assert minutes.broker.in_any_minute(Purpose.SUBMIT) == 120
+        assert minutes.broker.in_any_minute(Purpose.RECONCILE) <= 35
+        times = [at for at, _, _ in minutes.broker.sent]
+        assert max(sum(one <= at < one + 60 for at in times) for one in times) <= PER_MINUTE
+        assert minutes.clock.monotonic() - begin < 240  # 120 a minute are also sent
+
+    in_virtual_time(burst)
