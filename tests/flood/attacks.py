@@ -144,11 +144,14 @@ class Attack:
             await asyncio.gather(*works)
 
     async def _bodies(self, http: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        """Each once as JSON, so that even a slow machine has seen them all, then at random."""
         kinds = ("application/json", "text/plain", "application/json; charset=latin-1", "")
+        first = self._random.sample(NO_SIGNALS, len(NO_SIGNALS))
         while not stop.is_set():
-            body = self._random.choice(NO_SIGNALS)
+            kind = "application/json" if first else self._random.choice(kinds)
+            body = first.pop() if first else self._random.choice(NO_SIGNALS)
             headers = {
-                "Content-Type": self._random.choice(kinds),
+                "Content-Type": kind,
                 "Idempotency-Key": self._random.choice(("", "a" * 500)),
             }
             await self._request(http, "POST", self._signal, "body", data=body, headers=headers)
