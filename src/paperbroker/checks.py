@@ -73,12 +73,15 @@ def _check_class(request: OrderRequest, hold: Hold) -> None:
 
 
 def _check_exits(request: OrderRequest, prices: Prices) -> None:
-    """The exits lie at least a cent beyond the base price: the entry's own price, else the current one."""
+    """The exits lie at least a cent beyond the base price: the entry's own price, else what it would be filled at.
+
+    An OCO has no entry: its stop lies beyond the current price.
+    """
     if not request.complex:
         return
     oco = request.order_class == OrderClass.OCO
     own = request.limit_price or request.stop_price
-    base = prices.reckoned(request.asset.symbol) if oco or own is None else own
+    base = prices.reckoned(request.asset.symbol) if oco else own or _market(request, prices)
     long = (request.side is Side.BUY) is not oco
     stop = request.stop_loss.stop_price if request.stop_loss else None
     profit = None if oco else request.take_profit
@@ -203,6 +206,13 @@ def _worst_price(request: OrderRequest, prices: Prices) -> Decimal:
     ask = _ask(request.asset.symbol, prices)
     trail = request.trail_price or (request.trail_percent or ZERO) / 100 * ask
     return max(ask, request.stop_price or ZERO, ask + trail)
+
+
+def _market(request: OrderRequest, prices: Prices) -> Decimal:
+    """What a market order would be filled at now."""
+    quote = prices.quotes.get(request.asset.symbol)
+    side = quote and (quote.ask if request.side is Side.BUY else quote.bid)
+    return side or prices.reckoned(request.asset.symbol)
 
 
 def _ask(symbol: str, prices: Prices) -> Decimal:

@@ -122,7 +122,7 @@ class Orders:
         try:
             order_id = str(uuid.UUID(order_id))
         except ValueError:
-            raise unprocessable("order_id is not a valid uuid") from None
+            raise invalid("order_id is missing") from None  # Alpaca's words for what is no id (Alpaca-API#135)
         sql = "select wire, json_extract(wire, '$.status') from orders where account_id = ? and id = ?"
         rows = self._store.read(sql, (account.id, order_id))
         if not rows:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -240,6 +241,38 @@ async def test_chance_comes_from_a_seed(control: Control, client: Any) -> None:
         control.clear_faults()
     assert outcomes[0] == outcomes[1]
     assert {200, 500} == set(outcomes[0])
+
+
+async def test_an_answer_is_late_but_what_was_asked_for_is_done(control: Control, client: Any) -> None:
+    control.fault("delay", method="POST", seconds=0.3)
+    began = time.monotonic()
+    assert (await client.order(client_order_id="late", **LIMIT))[0] == 200
+    assert time.monotonic() - began >= 0.3
+    assert (await client.get("/v2/orders:by_client_order_id", client_order_id="late"))["client_order_id"] == "late"
+
+
+async def test_a_stream_does_not_accept_the_key(broker: PaperBroker) -> None:
+    broker.control.fault("deny_stream")
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/stream") as socket:
+        for status in ("unauthorized", "authorized"):  # once, as it was asked for
+            await socket.send_json({"action": "auth", "key": broker.key, "secret": "any"})
+            assert msgspec.json.decode((await socket.receive()).data)["data"]["status"] == status
+
+
+async def test_a_data_stream_goes_mute_while_it_is_connected(broker: PaperBroker) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v2/iex") as socket:
+        await socket.receive()
+        await socket.send_json({"action": "auth", "key": broker.key, "secret": "any"})
+        await socket.receive()
+        broker.control.freeze()
+        mute = broker.control.fault("mute_data", count=None)
+        await socket.send_json({"action": "subscribe", "quotes": ["AAPL"]})
+        assert (await socket.receive_json())[0]["T"] == "subscription"
+        broker.control.push([{"symbol": "AAPL", "bid": "1", "ask": "2"}])
+        broker.control.remove_fault(mute)
+        broker.control.push([{"symbol": "AAPL", "bid": "3", "ask": "4"}])
+        (heard,) = await socket.receive_json(timeout=20)
+        assert (heard["bp"], heard["ap"]) == (3, 4)
 
 
 async def test_data_streams_fail_too(broker: PaperBroker) -> None:

@@ -178,6 +178,17 @@ async def test_rubbish_gets_a_4xx_in_alpacas_shape(broker: Any, client_of: Any, 
         assert isinstance(answer["message"], str)
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_what_is_no_order_id_is_not_the_same_as_an_unknown_one(broker: Any, client_of: Any, method: str) -> None:
+    async with client_of(broker.url, "mock-rubbish") as client:
+        body = {"json": {"qty": 2}} if method == "PATCH" else {}
+        status, answer = await client.call(method, "/v2/orders/not-an-id", **body)
+        assert (status, answer) == (422, {"code": 40010001, "message": "order_id is missing"})
+        unknown = "11111111-2222-4333-8444-555555555555"
+        status, answer = await client.call(method, f"/v2/orders/{unknown}", **body)
+        assert (status, answer) == (404, {"code": 40410000, "message": f"order not found for {unknown}"})
+
+
 @pytest.mark.parametrize(
     "path",
     ["/v2/orders?limit=x", "/v2/orders?limit=0", "/v2/orders?limit=501", "/v2/orders?after=yesterday",

@@ -116,6 +116,18 @@ async def test_exits_lie_beyond_the_base_price(house: House) -> None:
     assert house.refused("AAPL", "sell", 1, **oco).message == "oco orders must be exit orders"
 
 
+@pytest.mark.parametrize(
+    ("side", "profit", "stop", "base"), [("buy", "231", "230", "230"), ("sell", "229", "230", "229")]
+)
+async def test_a_market_entrys_base_price_is_what_it_would_be_filled_at(
+    house: House, side: str, profit: str, stop: str, base: str
+) -> None:
+    house.quote("AAPL", "229", "230")
+    house.trade("AAPL", "229.5")
+    exits = {"order_class": "bracket", "take_profit": {"limit_price": profit}, "stop_loss": {"stop_price": stop}}
+    assert house.refused("AAPL", side, 1, **exits).extras == {"base_price": base}
+
+
 async def test_groups_survive_a_restart(house: House, tmp_path: Path) -> None:
     _, profit, stop = entered(house)
     await house.store.close()
