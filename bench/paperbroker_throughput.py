@@ -69,15 +69,15 @@ class Stream:
                         self.enough.set()
 
 
-async def measure(url: str, orders: int, halfway: object) -> tuple[float, float]:
-    """Orders a second of the first and the second half."""
+async def measure(url: str, orders: int, halfway: object, first: int = 0) -> tuple[float, float]:
+    """Orders a second of the first and the second half; `first` is the number of the first one."""
     stream, ready, rates = Stream(), asyncio.Event(), []
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
     async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as session:
         listening = asyncio.create_task(stream.listen(session, url, ready))
         await ready.wait()
         for part in range(2):
-            numbers = iter(range(part * orders // 2, (part + 1) * orders // 2))
+            numbers = iter(range(first + part * orders // 2, first + (part + 1) * orders // 2))
             stream.wanted += orders // 2
             stream.enough.clear()
             began = time.perf_counter()

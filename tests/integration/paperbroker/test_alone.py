@@ -96,7 +96,6 @@ async def story(start_broker: Any, client_of: Any, tape: Path, name: str, seed: 
     return sorted(tuple(fill[name] for name in facts) for fill in fills)
 
 
-@pytest.mark.slow
 async def test_the_same_seed_and_tape_give_the_same_fills_in_two_processes(
     start_broker: Any, client_of: Any, tmp_path: Path
 ) -> None:
