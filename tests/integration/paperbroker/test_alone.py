@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import pytest
 
 WITHOUT_OMS = """
 import sys
