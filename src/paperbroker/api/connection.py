@@ -35,7 +35,7 @@ class Connection:
         self._something = asyncio.Event()
         self._closing = False
         self.wants_msgpack = "msgpack" in websocket.headers.get("content-type", "").lower()
-        self.header_key = shown_key(websocket.headers)
+        self.header_key = shown_key(websocket.scope["headers"])
 
     def put(self, frame: bytes | str) -> bool:
         """Queue a frame; False when the client is too slow and the frame was dropped."""

@@ -8,7 +8,6 @@ import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -119,7 +118,10 @@ class Gate:
 
 
 class _Endpoint:
-    """A route's handler as an ASGI application: Starlette leaves it alone, where it would wrap a function twice."""
+    """A route's handler as an ASGI application: Starlette leaves it alone, where it would wrap a function twice.
+
+    What fails is answered in Alpaca's shape, and raised on to the server, which logs it.
+    """
 
     def __init__(self, gate: Gate, handler: Handler, limits: Limits) -> None:
         self._gate = gate
@@ -127,7 +129,12 @@ class _Endpoint:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._gate.answer(Request(scope, receive, send), self._handler, self._limits)
+        request = Request(scope, receive, send)
+        try:
+            response = await self._gate.answer(request, self._handler, self._limits)
+        except Exception as error:
+            await (await failed(request, error))(scope, receive, send)
+            raise
         await response(scope, receive, send)
 
 
@@ -139,8 +146,7 @@ class FrontDoor:
         self._exact: dict[tuple[str, str], ASGIApp] = {}
         for route in app.routes:
             if isinstance(route, Route) and isinstance(route.endpoint, _Endpoint) and not route.param_convertors:
-                endpoint = ServerErrorMiddleware(route.app, handler=failed)
-                self._exact |= {(method, route.path): endpoint for method in route.methods or () if method != "HEAD"}
+                self._exact |= {(method, route.path): route.app for method in route.methods or () if method != "HEAD"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -151,7 +157,7 @@ def _facts(request: Request, body: object) -> Facts:
     fields = body if isinstance(body, dict) else {}
     symbol, client_order_id = fields.get("symbol"), fields.get("client_order_id")
     return Facts(
-        shown_key(request.headers),
+        shown_key(request.scope["headers"]),
         request.method,
         request.scope["path"],
         symbol if isinstance(symbol, str) else None,

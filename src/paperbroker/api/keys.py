@@ -2,18 +2,23 @@
 
 import base64
 import binascii
-
-from starlette.datastructures import Headers
+from collections.abc import Iterable
 
 KEY_PREFIX = "mock"
 
 
-def shown_key(headers: Headers) -> str | None:
-    """The key's own header; else `Authorization`: Basic (key:secret), or Bearer with the key as an OAuth token."""
-    key = headers.get("APCA-API-KEY-ID")
-    if key is not None:
-        return key
-    scheme, _, given = headers.get("Authorization", "").partition(" ")
+def shown_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key's own header; else `Authorization`: Basic (key:secret), or Bearer with the key as an OAuth token.
+
+    `headers` are those of the ASGI scope, in small letters.
+    """
+    authorization = b""
+    for name, value in headers:
+        if name == b"apca-api-key-id":
+            return value.decode("latin-1")
+        if name == b"authorization":
+            authorization = authorization or value
+    scheme, _, given = authorization.decode("latin-1").partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
     if scheme.lower() != "basic":

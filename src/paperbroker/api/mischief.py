@@ -70,8 +70,8 @@ class RequestLog:
 
 
 def _is_short(request: Request) -> bool:
-    length = request.headers.get("content-length", "")
-    return length.isdecimal() and int(length) <= LOGGED_BODY
+    length = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    return length.isdigit() and int(length) <= LOGGED_BODY
 
 
 def _entry(row: Logged) -> dict[str, object]:

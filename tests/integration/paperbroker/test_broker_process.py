@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +190,32 @@ def test_bad_options_are_explained(options: list[str], says: str, tmp_path: Path
     assert ended.returncode == 2
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+_DEFECT = """
+from paperbroker.api.trading import Trading
+
+def fail(self, call):
+    raise RuntimeError("a planted defect")
+
+Trading.account = Trading.asset = fail
+from paperbroker.cli import main
+main()
+"""
+
+
+def test_a_defect_is_answered_in_alpacas_shape_and_logged(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _DEFECT, "--port", "0", "--data", str(tmp_path / "data")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    for path in ("/v2/account", "/v2/assets/AAPL"):  # found at one look, and by the router
+        request = urllib.request.Request(url + path, headers={"APCA-API-KEY-ID": "mock"})
+        with pytest.raises(urllib.error.HTTPError) as failure:
+            urllib.request.urlopen(request, timeout=30)
+        assert failure.value.code == 500
+        assert json.load(failure.value) == {"code": 50010000, "message": "internal server error"}
+    process.terminate()
+    _, log = process.communicate(timeout=30)
+    assert log.count("a planted defect") >= 2
+    assert process.returncode == 0
