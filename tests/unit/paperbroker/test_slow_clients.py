@@ -20,6 +20,7 @@ class Peer:
 
     def __init__(self, key: str, *, reads: bool) -> None:
         self.headers = Headers({})
+        self.scope = {"headers": []}
         self.got: list[Any] = []
         self._reads = reads
         self._says = [{"action": "auth", "key": key}, {"action": "subscribe", "quotes": ["*"]}]
