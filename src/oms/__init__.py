@@ -38,6 +38,7 @@ up          `oms up`: starts all parts, keeps them alive, stops them
 upkeep      what fails of the backups and snapshots that `oms up` makes by itself; a file that the API reads
 ports       the few openings to the outside
 group_commit  whatever arrives during a commit goes into the next one
+room        on the disk of the data folder
 waiting     for an event, no longer than so long
 settings    what environment, `.env` and flags say
 decide      `oms drift`, `oms halt`, `oms resume`

@@ -36,6 +36,7 @@ from oms.marketdata.relayed import RelayedFeed
 from oms.marketdata.writer import TickWriter
 from oms.portfolio.revaluation import Revaluation
 from oms.ports import Row
+from oms.room import trouble_of
 from oms.settings import Settings, key_hash
 from oms.signals.bus import RedisBus
 from oms.signals.intake import Intake
@@ -173,7 +174,7 @@ async def _api(settings: Settings) -> None:
             host=settings.host,
             allowed_hosts=settings.allowed_hosts,
             receivers={receiver.id: receiver.name for receiver in receivers},
-            upkeep=lambda: failing_work(settings.data),
+            local=lambda: {"disk": trouble_of(settings.data) or "ok", **failing_work(settings.data)},
         )
     )
     helpers = [_vital(intake.run(), stop)]
@@ -184,7 +185,9 @@ async def _api(settings: Settings) -> None:
     alerting: list[asyncio.Future[None]] = []
     if receivers and (key := _key_hash(settings)):
         record = PostgresAlerts(alert_pool, key, EVENTS)
-        alerter = Alerter(record, receivers, clock, _own(SystemRandom()), local=lambda: _upkeep_failing(settings.data))
+        alerter = Alerter(
+            record, receivers, clock, _own(SystemRandom()), local=lambda: _local_troubles(settings.data, intake)
+        )
         alerting.append(asyncio.ensure_future(alerter.run(stop)))
     try:
         await run_server(app, settings.host, settings.port, stop=stop, started=_listening(settings.host))
@@ -200,9 +203,13 @@ async def _api(settings: Settings) -> None:
         impatience.cancel()
 
 
-def _upkeep_failing(data: Path) -> dict[str, Condition]:
-    """Told once, not at each attempt: the value stays the same."""
-    return {name: Condition("failing", f"{name} {line}") for name, line in failing_work(data).items()}
+def _local_troubles(data: Path, intake: Intake) -> dict[str, Condition]:
+    """Each told once, not at each attempt or for each signal: the value stays the same."""
+    found = {name: Condition("failing", f"{name} {line}") for name, line in failing_work(data).items()}
+    for name, trouble in (("disk", trouble_of(data)), ("intake", intake.trouble)):
+        if trouble:
+            found[name] = Condition("trouble", trouble)
+    return found
 
 
 def _listening(host: str) -> Callable[[int], None]:

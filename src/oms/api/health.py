@@ -50,7 +50,7 @@ class Report:
     questdb: str
     stored: Stored
     names: Mapping[str, str] = field(default_factory=dict)
-    upkeep: Mapping[str, str] = field(default_factory=dict)
+    local: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def heartbeat_age_s(self) -> float | None:
@@ -72,7 +72,7 @@ class Report:
             "engine": OK if self.stored.engine == "running" else self.stored.engine,
             **{name: line for name, line in told.items() if line is not None},
             **({"alerts": self.alerts} if self.receivers else {}),
-            **self.upkeep,
+            **self.local,
         }
 
     @property
@@ -118,7 +118,9 @@ class Health:
 
     async def _look(self) -> Report:
         redis, questdb, stored = await asyncio.gather(self._probes.redis(), self._probes.questdb(), self._stored())
-        return Report(self._state.clock.now(), redis, questdb, stored, self._state.receivers, self._state.upkeep())
+        state = self._state
+        local = {"intake": state.intake.trouble or OK, **state.local()}
+        return Report(state.clock.now(), redis, questdb, stored, state.receivers, local)
 
     async def _stored(self) -> Stored:
         state = self._state
@@ -200,7 +202,8 @@ def _detailed(report: Report, state: State) -> dict[str, object]:
             },
             "alerts": {"status": report.alerts if report.names else NOT_CONFIGURED, "receivers": _receivers(report)},
             **own,
-            **{name: {"status": line} for name, line in report.upkeep.items()},
+            **{name: {"status": line} for name, line in report.local.items()},
+            "intake": {"status": report.local["intake"], "refused": state.intake.refused},
         },
         "other": {name: value for name, value in detail.items() if name not in {*OF_ENGINE, "questdb", "backlog"}},
         "time": report.at,

@@ -22,8 +22,8 @@ class Dependencies:
     """What the API needs. `intake.run()` runs beside it. `key_hash` is None where no complete key is configured.
 
     `redis_url` and `questdb_url` (HTTP) are only probed, for health. `host` is the address that is listened on.
-    `receivers` are those of alerts: their ids in the record, and what people are told of them. `upkeep` gives a line
-    for each work of `oms up` (backups, snapshots) that fails.
+    `receivers` are those of alerts: their ids in the record, and what people are told of them. `local` gives lines
+    for health of what this machine alone knows: its disk, and the works of `oms up` (backups, snapshots) that fail.
     """
 
     queries: Queries
@@ -38,7 +38,7 @@ class Dependencies:
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
     receivers: Mapping[str, str] = field(default_factory=dict)
-    upkeep: Callable[[], Mapping[str, str]] = dict
+    local: Callable[[], Mapping[str, str]] = dict
 
 
 class State:
@@ -52,7 +52,7 @@ class State:
         self.ids = given.ids
         self.key_hash = given.key_hash
         self.receivers = given.receivers
-        self.upkeep = given.upkeep
+        self.local = given.local
         self.accounts = Accounts(given.queries, given.key_hash, given.clock.monotonic)
         self.symbols: Refreshed[Symbols] = Refreshed(given.queries.symbols, SYMBOLS_AGE_S_MAX, given.clock.monotonic)
         self.tail = Tail(given.queries)

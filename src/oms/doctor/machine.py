@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from oms.doctor.finding import Finding, failed, ok, warning
 from oms.embedded.ports import is_free
+from oms.room import GB, LITTLE_BYTES, TOO_LITTLE_BYTES, free_bytes, place_of
 from oms.settings import Settings
 from oms.upkeep import failing_work
 
-GB = 10**9
-LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * GB, GB // 5
 _MOVING = (
     ("PostgreSQL", 5432),
     ("Redis", 6379),
@@ -25,8 +23,7 @@ _MOVING = (
 
 def disk_finding(data: Path) -> Finding:
     """Room in the data folder, or where it would be made; and whether it can be written."""
-    folder = next(one for one in (data.absolute(), *data.absolute().parents) if one.exists())
-    free = shutil.disk_usage(folder).free
+    folder, free = place_of(data), free_bytes(data)
     text = f"{free / GB:.1f} GB free for {data.absolute()}"
     if not os.access(folder, os.W_OK):
         return failed("disk", f"{folder} cannot be written", "change its owner, or choose another with --data")

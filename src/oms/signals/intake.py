@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DOUBT_S_MAX = 5.0
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+TROUBLE_S = 60.0
 PUBLISH_AT_ONCE = 512
 PUBLISH_QUEUE_MAX = 20_000
 
@@ -64,6 +65,16 @@ class Intake:
         self._doubtful = doubtful
         self._commit = GroupCommit[_Arrival, Acceptance](self._store_batch, poisonous=(InvalidInput,))
         self._publisher = Publisher(bus)
+        self._refused_at = 0.0
+        self._refusal = ""
+        self.refused = 0  # signals that the store did not take, since the start
+
+    @property
+    def trouble(self) -> str:
+        """Why signals are not taken, where the last one was not and that is not long ago; else empty."""
+        if not self._refusal or self._clock.monotonic() - self._refused_at > TROUBLE_S:
+            return ""
+        return f"{self.refused} signals could not be stored since the start and were answered 503. {self._refusal}"
 
     @property
     def waiting(self) -> int:
@@ -100,7 +111,14 @@ class Intake:
         stored), OutcomeUnknown (after having tried for 5 s), InvalidInput (PostgreSQL refused a value).
         """
         arrival = (account_id, order_id or self._ids(), signal, self._clock.now())
-        acceptance = await self._stored(arrival)
+        try:
+            acceptance = await self._stored(arrival)
+        except StoreUnavailable as error:
+            self.refused += 1
+            cause = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+            self._refused_at, self._refusal = self._clock.monotonic(), str(cause)
+            raise
+        self._refusal = ""
         if acceptance.order.terms != signal.terms:
             raise SignalConflict(signal.signal_id, str(acceptance.order.id))
         if acceptance.created and signal.source != "channel":

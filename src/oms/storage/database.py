@@ -70,7 +70,14 @@ async def unavailable() -> AsyncIterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise StoreUnavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
+        raise StoreUnavailable(_said(error)) from error
+
+
+def _said(error: Exception) -> str:
+    """For a person. Not every way of having no room left has PostgreSQL's code for a full disk."""
+    if isinstance(error, asyncpg.DiskFullError) or "could not extend file" in str(error):
+        return f"PostgreSQL's disk is full, make room there: {' '.join(str(error).split())}"
+    return f"PostgreSQL does not answer: {type(error).__name__}: {error}"
 
 
 def to_json(value: object) -> str:

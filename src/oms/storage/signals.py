@@ -107,7 +107,7 @@ class PostgresSignalStore:
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ValueError):  # asyncpg could not even encode a value
                 raise _refused(error.__cause__) from error
-            if committing:
+            if committing and not _was_rolled_back(error.__cause__):
                 raise CommitUnanswered(str(error)) from error
             raise
         except asyncpg.UniqueViolationError:
@@ -163,6 +163,14 @@ async def _stored(db: Connection, account_id: UUID, arrivals: Sequence[Arrival])
 async def _known(db: Connection, account_id: UUID, signal_ids: Sequence[str]) -> dict[str, Order]:
     rows = await db.fetch(_KNOWN, account_id, signal_ids)
     return {row["signal_id"]: order_of(row) for row in rows}
+
+
+def _was_rolled_back(error: BaseException | None) -> bool:
+    """Whether PostgreSQL itself answered that the statement failed, as with a full disk: then nothing is stored.
+
+    FATAL and PANIC say that the server goes down; what it had done until then is not known.
+    """
+    return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
 
 
 def _refused(error: Exception) -> InvalidInput:

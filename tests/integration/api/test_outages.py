@@ -50,6 +50,8 @@ async def test_postgresql_stopped_and_back(own_server: Any, serve_api: Any) -> N
     down = await api.post(GOOD)
     assert (down.status, down.body["code"]) == (503, "store_unavailable")
     assert (await api.get("/api/v1/trading/orders")).status == 503
+    while not refused:  # those who were in doubt when it went away ask again for seconds first
+        await asyncio.sleep(0.05)
     assert (await api.get("/api/health")).body["status"] == "down"
     assert (await api.get("/api/health/detailed")).body["execution_engine_status"] == "reconnecting"
     assert [(await api.get(path)).status for path in ("/livez", "/readyz")] == [200, 503]
@@ -144,3 +146,38 @@ async def test_redis_down_does_not_matter(migrated_database_url: str, own_server
     assert health["status"] == "degraded"
     assert health["checks"]["redis"].startswith("does not answer")
     await bus.close()
+
+
+class Full:
+    """A store whose disk is full, for a while; what it says is what PostgreSQL's store says then."""
+
+    def __init__(self, store: PostgresSignalStore) -> None:
+        self._store = store
+        self.is_full = True
+
+    async def accept(self, account_id: Any, signals: Sequence[Any]) -> Any:
+        if self.is_full:
+            raise StoreUnavailable("PostgreSQL's disk is full, make room there: could not extend file")
+        return await self._store.accept(account_id, signals)
+
+    async def record_error(self, *_: Any) -> None:
+        raise StoreUnavailable("not here")
+
+
+async def test_signals_that_cannot_be_stored_are_counted_and_shown(migrated_database_url: str, serve_api: Any) -> None:
+    plain = await serve_api(migrated_database_url)
+    store = Full(PostgresSignalStore(plain.pool))
+    api = await serve_api(migrated_database_url, fill=False, store=store, local=lambda: {"disk": "0.1 GB free"})
+    for _ in range(3):
+        assert (await api.post(GOOD)).status == 503
+    health = (await api.get("/api/health")).body
+    assert health["status"] == "degraded"
+    assert health["checks"]["disk"] == "0.1 GB free"
+    assert health["checks"]["intake"].startswith("3 signals could not be stored since the start")
+    assert "make room" in health["checks"]["intake"]
+    assert (await api.get("/api/health/detailed")).body["components"]["intake"]["refused"] == 3
+    store.is_full = False
+    assert (await api.post(GOOD)).status == 202
+    await asyncio.sleep(1.1)  # health may be a second old
+    assert (await api.get("/api/health")).body["checks"]["intake"] == "ok"
+    assert (await api.get("/api/health/detailed")).body["components"]["intake"]["refused"] == 3
