@@ -44,7 +44,7 @@ from oms.signals.redis_intake import RedisIntake
 from oms.storage.alerts import PostgresAlerts
 from oms.storage.database import Pool, open_pool
 from oms.storage.decisions import Decisions
-from oms.storage.engine import PostgresStore
+from oms.storage.engine import PostgresStore, connections_of
 from oms.storage.queries import Queries
 from oms.storage.schema import check_schema
 from oms.storage.signals import CommitUnanswered, PostgresSignalStore
@@ -81,7 +81,8 @@ async def _engine(settings: Settings) -> None:
     stop = _stop_on_signals()
     clock, random = SystemClock(), SystemRandom()
     database_url, redis_url = _address(settings.database_url, "DATABASE_URL"), _address(settings.redis_url, "REDIS_URL")
-    pool = await _patiently(lambda: _open_checked(database_url, size=8, name="oms engine"), stop)
+    holder = f"{str(new_id())[-12:]}:{os.getpid()}:{socket.gethostname()}"
+    pool = await _patiently(lambda: _open_checked(database_url, size=8, name=connections_of(holder)), stop)
     if pool is None:
         return
     store, bus = PostgresStore(pool), RedisBus(redis_url)
@@ -127,7 +128,7 @@ async def _engine(settings: Settings) -> None:
     identity = Identity(
         _key_hash(settings),
         settings.trading_url if settings.is_configured else "",
-        f"{socket.gethostname()}:{os.getpid()}:{new_id()}",
+        holder,
     )
     engine = Engine(outside, identity, companions, more_detail)
     helpers = [_vital(intake.run(), stop)]

@@ -22,7 +22,7 @@ from oms.domain.fills import Fill
 from oms.domain.instruments import Instrument
 from oms.domain.market import Price, Tick
 from oms.domain.orders import Order
-from oms.domain.positions import Adjustment, Entry, Position
+from oms.domain.positions import Adjustment, Entry, Position, Valuation
 from oms.domain.reports import (
     BrokerAccount,
     BrokerFill,
@@ -366,16 +366,6 @@ class Changes:
 def _continues(left: int, begins_with: int, what: UUID) -> None:
     if left != begins_with:
         raise StoreConflict(f"a change of {what} begins with version {begins_with}, the one before left {left}")
-
-
-@dataclass(frozen=True, slots=True)
-class Valuation:
-    """The price of one position; the store derives value and P&L from the quantity that it holds at that moment."""
-
-    position_id: UUID
-    last_price: Decimal | None
-    price_time: datetime | None
-    stale: bool
 
 
 @dataclass(frozen=True, slots=True)

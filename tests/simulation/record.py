@@ -19,11 +19,11 @@ from oms.domain.events import EventKind, OrderEvent
 from oms.domain.fills import Fill
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order, OrderStatus
-from oms.domain.positions import Adjustment, Entry, Position
+from oms.domain.positions import Adjustment, Entry, Position, Valuation
 from oms.domain.reports import BrokerAccount
 from oms.domain.signals import Signal
 from oms.domain.values import ZERO
-from oms.ports import Acceptance, AccountRecord, Changes, Command, Configs, StoredOrder, Valuation, WorkingSet
+from oms.ports import Acceptance, AccountRecord, Changes, Command, Configs, StoredOrder, WorkingSet
 from oms.risk.limits import DEFAULTS
 
 NAMESPACE = UUID("6f1f5c0e-6c53-4a5f-9a8e-3b9a1f0a7c11")

@@ -15,10 +15,10 @@ from uuid import UUID
 from oms.domain.errors import InvalidInput, StoreUnavailable
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order
-from oms.domain.positions import Entry
+from oms.domain.positions import Entry, Valuation
 from oms.domain.reports import BrokerAccount
 from oms.domain.signals import Signal
-from oms.ports import Acceptance, Changes, Command, Configs, StoredOrder, Valuation, WorkingSet
+from oms.ports import Acceptance, Changes, Command, Configs, StoredOrder, WorkingSet
 from oms.storage.signals import CommitUnanswered
 from tests.simulation.record import Record, UniqueViolation
 from tests.simulation.world import World

@@ -17,7 +17,7 @@ from oms.domain.errors import ConfigurationError
 _BUSY = """
 select count(*) from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid()
-    and application_name in ('oms engine', 'oms api', 'oms feed')
+    and (application_name in ('oms api', 'oms feed') or application_name like 'oms engine%')
 """
 _TABLES = "select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
 _EMPTIED = "drop schema if exists public cascade;\ncreate schema public;\n"

@@ -75,6 +75,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Valuation:
+    """The price of one position; the store derives value and P&L from the quantity that it holds at that moment."""
+
+    position_id: UUID
+    last_price: Decimal | None
+    price_time: datetime | None
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """What is held of one symbol. `qty` is signed. `avg_price` is the average cost of what is held, 0 when flat.
 

@@ -13,7 +13,7 @@ import structlog
 from oms.domain.errors import BrokerBusy, BrokerError, BrokerUnauthorized, BrokerUnknown
 from oms.domain.instruments import Instrument, Symbols
 from oms.domain.orders import Order
-from oms.domain.positions import Position
+from oms.domain.positions import Position, Valuation
 from oms.domain.reports import OrderUpdate, UnreadableUpdate
 from oms.execution.book import Book
 from oms.execution.breaker import Breaker
@@ -31,7 +31,7 @@ from oms.execution.sender import Sender
 from oms.execution.status import EngineStatus
 from oms.execution.wire import Wire
 from oms.execution.worth import Worth
-from oms.ports import Changes, Updates, Valuation, WorkingSet
+from oms.ports import Changes, Updates, WorkingSet
 from oms.risk.limits import Mode
 from oms.waiting import ended, pause_s
 

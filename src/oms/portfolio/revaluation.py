@@ -13,9 +13,9 @@ import structlog
 
 from oms.domain.errors import Unavailable
 from oms.domain.market import Price
-from oms.domain.positions import Position
+from oms.domain.positions import Position, Valuation
 from oms.portfolio.valuation import revalued
-from oms.ports import LatestTicks, Prices, TickArchive, Valuation
+from oms.ports import LatestTicks, Prices, TickArchive
 from oms.waiting import happens
 
 log = structlog.get_logger(__name__)
@@ -69,9 +69,7 @@ class Revaluation:
             return 0
         stored = await self._stored(position.symbol for position in held)
         prices = {position.symbol: self._best(position.symbol, stored.get(position.symbol)) for position in held}
-        changed = [
-            Valuation(one.position_id, one.last_price, one.price_time, one.stale) for one in revalued(held, prices)
-        ]
+        changed = revalued(held, prices)
         if changed:
             await self._write(changed)
             self._session.value(changed, {position.id: position.symbol for position in held})

@@ -8,13 +8,14 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 import msgspec
+import structlog
 
 from oms.domain.errors import Fenced
 from oms.domain.instruments import Instrument
 from oms.domain.orders import Order
-from oms.domain.positions import Entry
+from oms.domain.positions import Entry, Valuation
 from oms.domain.reports import BrokerAccount
-from oms.ports import AccountRecord, Changes, Command, Configs, Row, StoredOrder, Valuation, WorkingSet
+from oms.ports import AccountRecord, Changes, Command, Configs, Row, StoredOrder, WorkingSet
 from oms.storage.changes import commit_changes
 from oms.storage.database import Connection, Pool, connection, to_json, transaction
 from oms.storage.rows import (
@@ -31,6 +32,8 @@ from oms.storage.rows import (
     position_of,
 )
 
+log = structlog.get_logger(__name__)
+
 _ACCOUNTS = UUID("6f1f5c0e-6c53-4a5f-9a8e-3b9a1f0a7c11")  # namespace of our account ids
 
 _REGISTER = """
@@ -43,8 +46,17 @@ _REMEMBER_KEY = """
 insert into account_keys values ($1, $2, $3) on conflict (key_hash) do update set account_id = $2, used_at = $3
 """
 _TAKE = """
-update leases set epoch = epoch + 1, holder = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
-where account_id = $1 and (expires_at < clock_timestamp() or holder = $2) returning epoch
+with former as materialized (
+    select account_id, holder from leases
+    where account_id = $1 and (expires_at < clock_timestamp() or holder = $2) for update
+)
+update leases l set epoch = l.epoch + 1, holder = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
+from former where l.account_id = former.account_id returning l.epoch, former.holder
+"""
+# A role may end its own connections. The name is the whole of an engine's: no other program has it.
+_END = """
+select count(pg_terminate_backend(pid)) from pg_stat_activity
+where datname = current_database() and usename = current_user and application_name = $1 and pid <> pg_backend_pid()
 """
 _RENEW = """
 update leases set expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -107,6 +119,11 @@ where $3 <> 'standby' or engines.status = 'standby' or engines.heartbeat_at < $5
 """
 
 
+def connections_of(holder: str) -> str:
+    """The name that an engine's connections have in PostgreSQL, which keeps 63 characters of it."""
+    return f"oms engine {holder}"[:63]
+
+
 class PostgresStore:
     """The port Store on PostgreSQL."""
 
@@ -131,9 +148,19 @@ class PostgresStore:
             return found
 
     async def take_lease(self, account_id: UUID, holder: str, ttl_s: float) -> int | None:
-        """See the port. Expiry is judged by PostgreSQL's clock, the only one that all engines share."""
+        """See the port. Expiry is judged by PostgreSQL's clock, the only one that all engines share.
+
+        Whoever is taken over may be frozen in the middle of something: its connections are ended, and with them every
+        lock that they hold. It is fenced by its epoch all the same.
+        """
         async with connection(self._pool) as db:
-            epoch: int | None = await db.fetchval(_TAKE, account_id, holder, ttl_s)
+            taken = await db.fetchrow(_TAKE, account_id, holder, ttl_s)
+            if taken is None:
+                return None
+            if taken["holder"] not in {"", holder}:
+                ended = await db.fetchval(_END, connections_of(taken["holder"]))
+                log.warning("lease_taken_over", former=taken["holder"], connections_ended=ended)
+            epoch: int = taken["epoch"]
             return epoch
 
     async def renew_lease(self, account_id: UUID, epoch: int, ttl_s: float) -> None:

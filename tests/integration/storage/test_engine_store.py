@@ -15,14 +15,15 @@ import pytest
 from oms.domain.errors import Fenced, StoreConflict
 from oms.domain.instruments import Instrument, Symbols
 from oms.domain.orders import Order, OrderStatus
-from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder
+from oms.domain.positions import Valuation
+from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition
 from oms.domain.signals import Signal
 from oms.domain.values import AssetClass, OrderType, Side, TimeInForce
 from oms.execution.book import Book
-from oms.ports import Changes, Valuation
+from oms.ports import Changes
 from oms.risk.gate import ApprovedOrder
 from oms.storage.database import Pool, open_pool
-from oms.storage.engine import PostgresStore
+from oms.storage.engine import PostgresStore, connections_of
 from oms.storage.signals import PostgresSignalStore
 from oms.system import new_id
 
@@ -101,6 +102,29 @@ async def test_an_engine_that_lost_its_lease_writes_nothing(pool: Pool, account_
     await store.commit(account_id, later, changes)
 
 
+async def test_who_takes_over_ends_the_former_engines_connections(
+    migrated_database_url: str, pool: Pool, account_id: UUID
+) -> None:
+    """It is frozen in the middle of something, and holds the account's row."""
+    frozen = await open_pool(migrated_database_url, size=2, name=connections_of("one:1:host"))
+    other = await open_pool(migrated_database_url, size=1, name=connections_of("another:1:host"))
+    assert await PostgresStore(frozen).take_lease(account_id, "one:1:host", 0.05) is not None
+    held, bystander = await frozen.acquire(), await other.acquire()
+    await held.execute("begin")
+    await held.execute("select * from accounts where id = $1 for update", account_id)
+    await asyncio.sleep(0.1)
+    store = PostgresStore(pool)
+    epoch = await store.take_lease(account_id, "two:1:host", 60)
+    assert epoch is not None
+    await store.commit(account_id, epoch, Changes(watermark=NOW))  # the row is free
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await held.execute("select 1")
+    assert await bystander.fetchval("select 1") == 1
+    assert await store.take_lease(account_id, "two:1:host", 60) == epoch + 1  # its own: nothing is ended
+    for opened in (frozen, other):
+        opened.terminate()
+
+
 async def test_a_change_of_another_version_is_refused_whole(pool: Pool, account_id: UUID) -> None:
     store = PostgresStore(pool)
     one, two = await accepted(pool, account_id, "a", "b")
@@ -146,6 +170,26 @@ async def test_a_fill_is_stored_exactly_and_loads_again(pool: Pool, account_id: 
     await store.value(account_id, epoch, [Valuation(loaded.positions[0].id, Decimal(190), NOW, False)])
     valued = (await store.load(account_id)).positions[0]
     assert valued.unrealized_pnl == Decimal("3.000000001") * Decimal("0.77")
+
+
+@pytest.mark.parametrize(
+    ("qty", "avg"), [("3.000000001", "189.23"), ("-2", "190.5"), ("-0.000000001", "0.01"), ("0", "0")]
+)
+async def test_what_a_position_is_worth_is_the_same_by_sql_and_by_the_domain(
+    pool: Pool, account_id: UUID, qty: str, avg: str
+) -> None:
+    """The store derives it from the quantity that it holds at that moment, the domain where a position is written."""
+    store = PostgresStore(pool)
+    epoch = await store.take_lease(account_id, "one", 60)
+    assert epoch is not None
+    book = Book(await store.load(account_id), Symbols([], {}), new_id, lambda: NOW)
+    held = BrokerPosition("AAPL", AssetClass.STOCK, Decimal(qty), Decimal(avg))
+    await store.commit(account_id, epoch, book.adopt_position(held, NOW))
+    await store.value(account_id, epoch, [Valuation(book.positions["AAPL"].id, Decimal("191.07"), NOW, stale=False)])
+    [row] = await pool.fetch("select * from positions")
+    [position] = (await store.load(account_id)).positions
+    assert (row["market_value"], row["unrealized_pnl"]) == (position.market_value, position.unrealized_pnl)
+    assert position.market_value == Decimal(qty) * Decimal("191.07")
 
 
 async def test_the_trail_cannot_be_rewritten(pool: Pool, account_id: UUID) -> None:
