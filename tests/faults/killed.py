@@ -15,7 +15,7 @@ from tests.faults.rig import Rig, field_text, in_thread
 
 POST = b"POST /v2/orders "
 COMMIT = b"COMMIT"
-GONE_S = 10
+GONE_S = 10  # with what must be drained, in at most 5 s, and the end of a Python process
 
 
 @row(1, "kill before the accepting commit", "caller retries, one order")
@@ -130,7 +130,7 @@ async def inside_the_fill_transaction(site: Site) -> str:
 @row(30, "SIGTERM mid-submit", "drained <= 5 s, gone <= 10 s", long=True)
 async def terminated_mid_submit(site: Site) -> str:
     """One answer of the broker comes two seconds later, one not at all; then, for the API and for the engine, a commit
-    under way that PostgreSQL does not answer. Gone is judged at twice the time: the machine may have other work."""
+    under way that PostgreSQL does not answer."""
     rig = await site.rig()
     await in_thread(rig.control.fault, "delay", method="POST", path="/v2/orders", seconds=2)
     slow = await rig.accept()
@@ -172,6 +172,6 @@ async def terminated_mid_submit(site: Site) -> str:
     rig.to_postgres.clear()
     await rig.restart_engine()
     await rig.ended(order_id)
-    assert max(gone, api_gone, silent_gone) <= 2 * GONE_S
+    assert max(gone, api_gone, silent_gone) <= GONE_S, (gone, api_gone, silent_gone)
     silent_pg = f"with a silent PostgreSQL {silent_gone:.1f} s, the API {api_gone:.1f} s"
     return f"engine gone in {gone:.1f} s, {left} unknown left (then 0); {silent_pg}"

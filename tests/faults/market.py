@@ -106,3 +106,7 @@ async def _shown(rig: Rig, broker_order_id: str, qty: int) -> None:
     found = (await rig.ask("GET", "/api/v1/trading/orders?symbol=MSFT")).body
     [shown] = [order for order in found if order["alpaca_id"] == broker_order_id]
     assert (shown["origin"], shown["status"]) == ("external", "filled")
+    ledger = (await rig.ask("GET", "/api/v1/trading/drift")).body["drift"]
+    [told] = [row for row in ledger if row["subject"] == broker_order_id]
+    seen = (told["kind"], told["cause"], told["state"], told["resolution"], told["order_id"])
+    assert seen == ("order", "external_trade", "resolved", "taken_in", shown["id"]), told
