@@ -521,16 +521,17 @@ def test_unrealized_pnl_is_there_six_seconds_after_a_fill(oms: Stack) -> None:
 
 
 def questdb(oms: Stack, query: str) -> Any:
-    """What QuestDB's console at :9000 answers."""
-    return ask("GET", f"{oms.addresses['questdb_url']}/exec?query={quote(query)}").json["dataset"]
+    """What QuestDB's console at :9000 answers; nothing where the first ticks have not made the table yet."""
+    answer = ask("GET", f"{oms.addresses['questdb_url']}/exec?query={quote(query)}").json
+    assert "dataset" in answer or "does not exist" in answer["error"], answer
+    return answer.get("dataset", [])
 
 
 def test_prices_are_in_questdbs_market_ticks(oms: Stack) -> None:
     """Order Flow 6, Troubleshooting: *Check QuestDB has recent ticks.*"""
     oms.traded(symbol="NVDA", side="buy", qty=1)
     recent = "from market_ticks where symbol = 'NVDA' and timestamp > dateadd('m', -1, now())"
-    eventually(lambda: questdb(oms, f"select count() {recent}")[0][0] > 0, 10, why="no recent ticks of NVDA")
-    rows = eventually(lambda: questdb(oms, f"select bid, ask {recent} and bid is not null"), 10)
+    rows = eventually(lambda: questdb(oms, f"select bid, ask {recent} and bid is not null"), 30, why="no recent quotes")
     assert all(0 < Decimal(bid) < Decimal(offer) for bid, offer in rows)
     columns = {row[0]: row[1] for row in questdb(oms, "show columns from market_ticks")}
     assert {"symbol", "exchange", "price", "bid", "ask", "volume", "timestamp"} <= columns.keys()

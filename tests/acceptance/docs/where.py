@@ -46,6 +46,9 @@ CI: Mapping[str, str] = {
     "make compose-test": "run by hand where a Docker engine is; elsewhere it says so and ends",
     "make faults": "its rows are a part of make test: tests/faults",
     'make faults ROWS="16 19"': "as above",
+    "make simulate": "its seeds are a part of make test: tests/simulation",
+    "make simulate SEEDS=20000 FIRST=0": "the same, with more seeds",
+    "make defects": "tests/simulation/test_defects.py plants the same mistakes",
     "make docs": "tests/acceptance/docs/test_site.py builds the site in the same way",
 }
 
