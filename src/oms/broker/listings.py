@@ -27,14 +27,16 @@ Item = TypeVar("Item")
 Report = TypeVar("Report")
 
 
-class _Named(msgspec.Struct):
-    """What identifies a record, as far as it has it."""
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What identifies a record, as far as it has it; empty where it does not."""
 
-    id: str | None = None
-    symbol: str | None = None
+    id: str = ""
+    symbol: str = ""
 
 
-_NAMED = msgspec.json.Decoder(_Named)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Reader:
                 items.append(decoded(listing.one, record))
             except Unreadable as error:
                 self._leave_out(listing.what, bytes(record), error)
-            ids.append(_named(bytes(record)).id or "")
+            ids.append(_named(bytes(record)).id)
         return Page(items, ids)
 
     def _leave_out(self, what: str, record: bytes, error: Unreadable) -> None:
@@ -113,11 +115,20 @@ class Reader:
         log.error("record_unreadable", what=what, id=named.id, symbol=symbol, reason=str(error), text=text)
         if what != ASSETS.what and len(self._left_out) < _KEPT_MAX:
             key = (what, named.id or text)
-            self._left_out[key] = UnreadableRecord(what, named.id or "", symbol, str(error), text)
+            self._left_out[key] = UnreadableRecord(what, named.id, symbol, str(error), text)
 
 
 def _named(record: bytes) -> _Named:
+    """Each by itself: a symbol that is none must not cost the id."""
     try:
-        return _NAMED.decode(record)
+        fields = _FIELDS.decode(record)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _Named()
+    return _Named(_text(fields.get("id")), _text(fields.get("symbol")))
+
+
+def _text(value: msgspec.Raw | None) -> str:
+    try:
+        return "" if value is None else _TEXT.decode(value)
+    except (msgspec.MsgspecError, ValueError):
+        return ""

@@ -188,14 +188,15 @@ class AlpacaBroker:
         where = first
         for _ in range(PAGES_MAX):
             page = await self._page(listing, path, {**query, **where})
-            if len(page.ids) >= size and (seen.issuperset(page.ids) or not page.ids[-1]):
+            named = [one for one in page.ids if one]  # behind the last of them, where the very last has no id
+            if len(page.ids) >= size and seen.issuperset(named):
                 raise BrokerUnknown(f"GET {path}: the pages repeat themselves after {len(seen)} records")
-            seen |= set(page.ids)
+            seen |= set(named)
             for record in page.items:
                 yield record
             if len(page.ids) < size:
                 return
-            where = {cursor: page.ids[-1]}
+            where = {cursor: named[-1]}
         raise BrokerUnknown(f"GET {path}: more than {PAGES_MAX} pages")
 
     async def _page(self, listing: Listing[Item, Report], path: str, query: Mapping[str, str]) -> Page[Item]:

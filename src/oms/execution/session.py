@@ -400,7 +400,7 @@ class Session:
         if order.valid_for_s is not None:
             return order.valid_for_s
         limit = self.dispatcher.limits.signal_age_s
-        return FOR_EVER_S if limit.mode is Mode.OFF else limit.value
+        return limit.value if limit.mode is Mode.ENFORCE else FOR_EVER_S
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -142,3 +142,74 @@ async def test_fees_are_asked_for_some_days_back_since_they_are_posted_late() ->
         await broker.close()
     assert (found.symbol, found.day, found.qty, found.cash) == ("BTC/USD", "2026-06-30", Decimal("-0.00025"), 0)
     assert server.seen[0].query["after"].startswith("2026-06-28")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"qty": "many"},
+        {"side": "sideways"},
+        {"status": 7},
+        {"submitted_at": "yesterday"},
+        {"symbol": 5},
+        {"filled_qty": {"deeply": ["wrong"]}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", [0, 499, 500, 700])
+async def test_an_order_that_cannot_be_read_is_left_out_and_told_of(odd: dict[str, object], place: int) -> None:
+    """Also at a page's end, from where the next page goes on."""
+    rows = [an_order(number) for number in range(701)]
+    rows[place] = {**rows[place], **odd}
+    async with Recorder(paging(rows, "after_order_id", "limit")) as server:
+        broker, _ = gateway(server.url)
+        found = await broker.open_orders()
+        [told] = broker.take_unreadable()
+        assert broker.take_unreadable() == []
+        await broker.close()
+    assert [order.broker_order_id for order in found] == [row["id"] for row in rows if row is not rows[place]]
+    assert (told.what, told.id) == ("order", rows[place]["id"])
+    assert told.symbol == ("" if "symbol" in odd else "AAPL")
+    assert told.reason
+    assert str(rows[place]["id"]) in told.text
+
+
+@pytest.mark.parametrize("place", [0, 499, 500])
+async def test_an_order_without_an_id_does_not_end_the_list(place: int) -> None:
+    rows = [an_order(number) for number in range(701)]
+    ids = [row["id"] for row in rows]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        behind = request.query.get("after_order_id")
+        start = 0 if behind is None else 1 + ids.index(behind)
+        shown = [{**row, "id": 5} if row["id"] == ids[place] else row for row in rows]
+        return web.json_response(shown[start : start + 500])
+
+    async with Recorder(answer) as server:
+        broker, _ = gateway(server.url)
+        found = await broker.open_orders()
+        [told] = broker.take_unreadable()
+        await broker.close()
+    assert {order.broker_order_id for order in found} == {one for one in ids if one != ids[place]}
+    assert (told.id, told.symbol) == ("", "AAPL")
+
+
+async def test_a_position_and_a_fill_that_cannot_be_read_are_left_out_and_told_of() -> None:
+    positions = [
+        {"symbol": symbol, "asset_class": "us_equity", "qty": qty, "avg_entry_price": "10", "side": "long"}
+        for symbol, qty in (("AAPL", "1"), ("MSFT", "one"), ("KO", "3"))
+    ]
+    async with Recorder(answering(200, json.dumps(positions))) as server:
+        broker, _ = gateway(server.url)
+        assert [(held.symbol, held.qty) for held in await broker.positions()] == [("AAPL", 1), ("KO", 3)]
+        [told] = broker.take_unreadable()
+        await broker.close()
+    assert (told.what, told.symbol) == ("position", "MSFT")
+    rows = fills(120)
+    rows[99]["price"] = "dear"
+    async with Recorder(paging(rows, "page_token", "page_size")) as server:
+        broker, _ = gateway(server.url)
+        assert len(await broker.fills_since(AFTER)) == 119
+        [told] = broker.take_unreadable()
+        await broker.close()
+    assert (told.what, told.id, told.symbol) == ("fill", rows[99]["id"], "AAPL")

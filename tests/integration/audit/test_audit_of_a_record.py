@@ -13,6 +13,7 @@ import pytest
 from oms.audit.audit import audit_record
 from oms.domain.instruments import Symbols
 from oms.domain.orders import Order, OrderStatus
+from oms.domain.positions import Adjustment, AdjustmentKind
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition
 from oms.domain.signals import Signal
 from oms.domain.values import AssetClass, OrderType, Side, TimeInForce
@@ -132,6 +133,7 @@ DAMAGE = [
     (f"update orders set client_order_id = 'other' where id = {AAPL}", "order", "client_order_id"),
     (f"update orders set updated_at = updated_at + interval '1 us' where id = {AAPL}", "order", "updated_at"),
     (f"update orders set version = version + 1 where id = {AAPL}", "order", "version"),
+    (f"update orders set busted_qty = 1 where id = {AAPL}", "order", "busted_qty"),
     ("update orders set error_message = null where symbol = 'QQQ'", "order", "error_message"),
     (f"delete from fills where order_id = {AAPL} and cum_qty = 10", "fill", "row"),
     (f"update fills set price = 1 where order_id = {AAPL} and cum_qty = 10", "fill", "price"),
@@ -163,6 +165,26 @@ async def test_damage_is_named(trading: Trading, statement: str, kind: str, what
         await db.execute(statement)
     findings = await audit_record(PostgresRecord(trading.pool))
     assert (kind, what) in {(one.kind, one.what) for one in findings.differences}
+
+
+async def test_what_was_busted_or_corrected_is_audited_too(trading: Trading) -> None:
+    order = await trading.trade("IBM", "buy", "4", "150")
+    at = NOW + timedelta(hours=1)
+    taken_back = BrokerFill(
+        order.alpaca_id or "", "IBM", Side.BUY, Decimal(4), Decimal(150), Decimal(4), at, "bust-1", is_bust=True
+    )  # fmt: skip
+    await trading.commit(trading.book.bust(trading.book.orders[order.id], taken_back))
+    correction = Adjustment(
+        new_id(), trading.account_id, "MSFT", AdjustmentKind.CORRECTION, Decimal(2), Decimal(391), Decimal(0),
+        NOW + timedelta(hours=2), "drift:1",
+    )  # fmt: skip
+    await trading.commit(trading.book.adjust(correction, AssetClass.STOCK))
+    record = PostgresRecord(trading.pool)
+    assert [one.as_data() for one in (await audit_record(record)).differences] == []
+    for kind, symbol in (("bust", "IBM"), ("correction", "MSFT")):
+        await trading.pool.execute("delete from adjustments where kind = $1", kind)
+        found = {(one.kind, one.subject, one.what) for one in (await audit_record(record)).differences}
+        assert ("position", symbol, "qty") in found
 
 
 async def test_an_audit_sees_one_moment_while_the_engine_writes(trading: Trading) -> None:
