@@ -48,7 +48,7 @@ async def restore_backup(
     if old is not None:
         await make_backup(database_url, rescue)
     rescue.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=rescue.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".oms-restore-", dir=rescue.parent) as folder:
         dump, script = Path(folder) / "database.dump", Path(folder) / "script.sql"
         unpack_dump(path, dump)
         await script_of(dump, script)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 # oms-20261125T143000Z.backup, or with what it was made for: oms-20261125T143000Z-before-0003.backup
+TORN_AFTER = timedelta(days=1)
 _NAME = re.compile(r"oms-(\d{8}T\d{6})Z(-[a-z0-9-]+)?\.backup")
 
 
@@ -18,6 +20,18 @@ def backup_folder(data: Path) -> Path:
 def new_name(at: datetime, occasion: str = "") -> str:
     """The name of a backup of that moment."""
     return f"oms-{at.astimezone(UTC):%Y%m%dT%H%M%S}Z{f'-{occasion}' if occasion else ''}.backup"
+
+
+def remove_torn(folder: Path, now: datetime) -> list[Path]:
+    """Remove what killed backups and restores left: hidden files and folders that nobody has touched for a day."""
+    limit = (now - TORN_AFTER).timestamp()
+    torn = [path for path in folder.glob(".oms-*") if path.lstat().st_mtime < limit]
+    for path in torn:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return torn
 
 
 def regular(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import typer
 from oms.backup.make import make_backup
 from oms.backup.manifest import Manifest
 from oms.backup.restore import restore_backup
-from oms.backup.shelf import backup_folder, keep_newest, new_name
+from oms.backup.shelf import backup_folder, keep_newest, new_name, remove_torn
 from oms.backup.tools import ToolFailed
 from oms.commands.where import database_url, in_effect
 from oms.domain.errors import ConfigurationError
@@ -32,6 +32,7 @@ STREAM = Path("-")
 def backup(settings: Settings, file: Path | None, keep: int | None) -> None:
     """Make one, say what is in it, and remove older ones. `-`: to standard output."""
     folder = backup_folder(settings.data)
+    remove_torn(folder, datetime.now(UTC))
     if file == STREAM:
         _to_stdout(settings, folder)
         return
@@ -84,7 +85,7 @@ def _to_stdout(settings: Settings, folder: Path) -> None:
 def _folder_for_a_moment(parent: Path) -> Iterator[Path]:
     """On the disk of the data: what the system has for temporary files may be memory."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".oms-stream-", dir=parent) as folder:
         yield Path(folder)
 
 

@@ -65,6 +65,12 @@ class Child:
             await self.process.stop((signal.SIGTERM, patience_s))
         await self._drain()
 
+    async def interrupt(self, patience_s: float) -> None:
+        """As Ctrl-C would, so that it cleans up; killed when it is still there after `patience_s`."""
+        if self.process is not None:
+            await self.process.stop((signal.SIGINT, patience_s))
+        await self._drain()
+
     def kill(self) -> None:
         """Kill it at once."""
         if self.process is not None:

@@ -20,6 +20,7 @@ from oms.upkeep import UpkeepLog
 FIRST_AFTER_S = 600.0  # where there is none yet, and after one that failed
 LOOK_EVERY_S = 5.0
 RUNS_S_MAX = 6 * 3600.0
+CLEANS_UP_S = 0.5  # a part of the ten seconds in which `oms up` is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ async def _run(spec: ChildSpec, logs: Path, console: Console) -> str:
     except TimeoutError:
         return f"it ran for {RUNS_S_MAX / 3600:g} hours and was stopped"
     finally:
-        child.kill()
+        await child.interrupt(CLEANS_UP_S)
         child.close()
     return (child.last_line.removeprefix("oms: ") or f"code {code}") if code else ""
 

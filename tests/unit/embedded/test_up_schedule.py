@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from oms.backup.shelf import remove_torn
 from oms.domain.errors import ConfigurationError
 from oms.settings import Settings, load_settings
 from oms.up.child import ChildSpec
@@ -96,6 +98,35 @@ async def test_a_failure_says_the_last_words_and_is_over_when_it_goes_well(tmp_p
     assert failing_work(tmp_path) == before, "a restart does not forget"
     flag.touch()
     await run_until(work, tmp_path, lambda: not failing_work(tmp_path))
+
+
+async def test_work_that_is_stopped_in_the_middle_cleans_up(tmp_path: Path) -> None:
+    """A backup that is under way when `oms up` is stopped leaves neither pg_dump nor half a file."""
+    half = tmp_path / "half"
+    script = f"""
+import pathlib, time
+half = pathlib.Path({str(half)!r})
+try:
+    half.touch()
+    time.sleep(600)
+finally:
+    half.unlink()
+"""
+    await run_until(job(sys.executable, "-c", script), tmp_path, half.exists)
+    assert not half.exists()
+
+
+def test_what_killed_backups_left_goes_after_a_day(tmp_path: Path) -> None:
+    old_file, old_folder, young = (tmp_path / f".oms-{name}" for name in ("a.partial", "stream-b", "c.partial"))
+    whole = tmp_path / "oms-20200102T030405Z.backup"
+    old_folder.mkdir()
+    for path in (old_file, old_folder / "whole", young, whole):
+        path.touch()
+    for path in (old_file, old_folder, whole):
+        os.utime(path, (NOW.timestamp() - 90_000,) * 2)
+    os.utime(young, (NOW.timestamp() - 80_000,) * 2)
+    assert sorted(remove_torn(tmp_path, NOW)) == sorted([old_file, old_folder])
+    assert sorted(tmp_path.iterdir()) == sorted([young, whole])
 
 
 def test_a_failure_of_what_is_no_longer_done_is_forgotten(tmp_path: Path) -> None:
