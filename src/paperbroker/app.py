@@ -1,10 +1,10 @@
 """The one function that wires everything, and the application that comes out of it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp
@@ -48,7 +48,7 @@ from paperbroker.watchlists import Watchlists
 
 STOCK_STREAMS = ("iex", "sip", "delayed_sip", "boats", "overnight", "otc", "test")
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:

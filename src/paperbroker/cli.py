@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 import sqlite3
@@ -12,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 import uvicorn
 import uvloop
 
 from paperbroker.api.patience import PatientConnection
 from paperbroker.app import build
+from paperbroker.log import log_to_stderr
 from paperbroker.prices.tape import TapeError
 from paperbroker.settings import BadSettings, Settings, parse_now
 
@@ -108,20 +107,6 @@ def _explain(problem: str) -> int:
     return 2
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
 app = typer.Typer(add_completion=False)
 
 
@@ -194,7 +179,7 @@ def run(
         )
     except BadSettings as problem:
         raise typer.Exit(_explain(str(problem))) from None
-    _log_to_stderr()
+    log_to_stderr()
     raise typer.Exit(serve(settings))
 
 

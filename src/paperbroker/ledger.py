@@ -3,11 +3,10 @@
 The event is applied, kept, and told once committed.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-
-import structlog
 
 from paperbroker.accounts import Account, open_account
 from paperbroker.activities import Execution
@@ -22,7 +21,7 @@ from paperbroker.store import Store
 from paperbroker.timestamps import new_york_date
 from paperbroker.updates import Update, update_body
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 Listener = Callable[[Update], None]
@@ -56,7 +55,7 @@ class Ledger:
             account = open_account(key, self._prices, ns, new_york_date(ns))
             self._add(account)
             self._store.put_account(account)
-            _log.info("account opened", account=account.id, key=key)
+            _log.info("account opened", extra={"account": account.id, "key": key})
         return account
 
     def load(self) -> list[Order]:

@@ -10,6 +10,7 @@ last ones may be lost when the power fails, never half of one.
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import structlog
 
 from paperbroker import tables
 from paperbroker.accounts import Account, AccountState
@@ -30,7 +30,7 @@ from paperbroker.assets import Asset
 from paperbroker.orders import Order
 from paperbroker.taken_ids import TakenIds
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _ROWS_BETWEEN_COPIES = 5_000
 Row = tuple[object, ...]
@@ -178,7 +178,9 @@ class Store:
             self._write(batch)
         except (sqlite3.Error, OSError) as error:
             self._failed = True
-            _log.critical("the store failed; stopping, because what is not kept must not be told", error=str(error))
+            _log.critical(
+                "the store failed; stopping, because what is not kept must not be told", extra={"error": str(error)}
+            )
             self.on_failure(error)
             return
         finally:

@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
@@ -27,7 +26,6 @@ from paperbroker.store import Store
 LARGEST_BODY = 1 << 16
 _NO_QUERY = QueryParams()
 
-_log = structlog.get_logger()
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -1,11 +1,10 @@
 """The tasks that bring the walks or a tape to the market as the broker's time goes by."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
-
-import structlog
 
 from paperbroker.assets import Assets
 from paperbroker.clock import Clock
@@ -17,7 +16,7 @@ from paperbroker.prices.tape import Tape
 from paperbroker.prices.walk import Walk
 from paperbroker.timestamps import SECOND, at, new_york_date
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.02  # what falls due within it goes out together: fewer wake-ups, one frame for each client
 _LONGEST_QUIET_SECONDS = 300  # the quietest symbol trades every few seconds
 _YIELD_EVERY = 200  # events after which a busy tape lets the others run
