@@ -115,7 +115,8 @@ class Groups:
             self._reduce(self.others(order), qty)
         elif event is Event.NEW and order.group_role is Role.TAKE_PROFIT:
             for other in self.others(order):
-                self._work(other)
+                if other.status is Status.HELD:  # not one that is just being replaced, or replacing
+                    self._work(other)
 
     def _wake(self, exits: list[Order]) -> None:
         """The entry is filled: the first exit holds the position, a stop beside it waits for its price."""

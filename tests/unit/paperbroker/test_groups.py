@@ -187,3 +187,19 @@ async def test_a_replaced_entry_takes_its_legs_along(house: House) -> None:
     house.hand.pass_by(1)
     assert (entry.status, fresh.status) == (Status.REPLACED, Status.FILLED)
     assert (profit.parent_id, profit.status, stop.status) == (fresh.id, Status.NEW, Status.HELD)
+
+
+async def test_a_stop_that_is_replaced_before_its_take_profit_works_triggers_once_it_is_there(house: House) -> None:
+    """Found by test_whatever_comes: the replacement was worked while it was still pending_new, and filled while held."""
+    house.send("AAPL", "sell", 3)
+    house.hand.pass_by(1)
+    exits = {"take_profit": {"limit_price": "220"}, "stop_loss": {"stop_price": "240"}}
+    profit = house.send("AAPL", "buy", 1, type="limit", order_class="oco", **exits)
+    (stop,) = house.legs(profit)
+    reached = house.replace(stop, stop_price="225")  # the price is there already
+    house.hand.pass_by(1)
+    assert (profit.status, stop.status) == (Status.CANCELED, Status.REPLACED)
+    assert (reached.status, reached.filled_qty) == (Status.FILLED, 1)
+    await house.store.settled()
+    told = [event for order_id, event in house.events if order_id == reached.id]
+    assert told == ["pending_new", "held", "new", "fill"]
