@@ -33,7 +33,10 @@ class Do(Enum):
 
 @dataclass
 class Trap:
-    """Waits for `needle` among what goes to the server, on connections whose last request began with `opening`."""
+    """Waits for `needle` among what goes to the server, on connections whose last request began with `opening`.
+
+    What is LATE arrives after `late_s`, and not before `may_arrive` is set.
+    """
 
     needle: bytes
     do: Do
@@ -42,7 +45,11 @@ class Trap:
     late_s: float = 0.0
     hits: int = 0
     hit: asyncio.Event = field(default_factory=asyncio.Event)
+    may_arrive: asyncio.Event = field(default_factory=asyncio.Event)
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_arrive.set()
 
     def wants(self, opening: bytes, data: bytes) -> bool:
         """Whether this is the message."""
@@ -254,6 +261,7 @@ class Proxy:
         link.client.transport.abort()
         try:
             await asyncio.sleep(trap.late_s)
+            await trap.may_arrive.wait()
             self._pass(data, link)
             await link.server.drain()
             await asyncio.sleep(0.5)  # the server answers into the void

@@ -67,8 +67,10 @@ async def request_late(site: Site) -> str:
     late: list[tuple[Trap, str]] = []
     for seconds in (2.0, 8.0):
         trap = rig.to_broker.trap(POST, Do.LATE, late_s=seconds)
+        trap.may_arrive.clear()
         order_id = await rig.accept()
         await rig.ended(order_id)
+        trap.may_arrive.set()
         late.append((trap, order_id))
     for trap, order_id in late:
         await trap.delivered.wait()
