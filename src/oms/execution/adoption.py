@@ -40,9 +40,9 @@ async def adopt(desk: Desk) -> datetime:
     else:
         raise BrokerError("the account trades too much elsewhere to be taken in; trying again")
     changes = Changes(watermark=at)
-    for seen, baseline in await _foreign_orders(broker, orders, fills):
+    for seen, baseline, busted in await _foreign_orders(broker, orders, fills):
         if book.find(seen) is None:
-            changes.merge(book.adopt(seen, baseline=baseline))
+            changes.merge(book.adopt(seen, baseline=baseline, busted=busted))
     for held in by_symbol(positions).values():
         if held.qty:
             changes.merge(book.adopt_position(held, at))
@@ -65,21 +65,31 @@ def _filled(orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]) -> tuple
 
 async def _foreign_orders(
     broker: Broker, orders: Sequence[BrokerOrder], fills: Sequence[BrokerFill]
-) -> list[tuple[BrokerOrder, Decimal]]:
-    """Each order that is open or was filled lately, with what of it is in the positions."""
+) -> list[tuple[BrokerOrder, Decimal, Decimal]]:
+    """Each order that is open or was filled lately, with what of it has been filled so far, and taken back of that."""
     baselines: dict[str, Decimal] = {}
+    busted: dict[str, Decimal] = {}
     for fill in fills:
-        if fill.is_bust:
-            continue
-        baselines[fill.broker_order_id] = max(fill.cum_qty, baselines.get(fill.broker_order_id, ZERO))
-    known = {order.broker_order_id: order for order in orders if order.filled_qty or not order.status.is_final}
+        of = busted if fill.is_bust else baselines
+        before = of.get(fill.broker_order_id, ZERO)
+        of[fill.broker_order_id] = before + fill.qty if fill.is_bust else max(fill.cum_qty, before)
+    known = {
+        order.broker_order_id: order
+        for order in orders
+        if order.filled_qty or not order.status.is_final or order.broker_order_id in baselines
+    }
     for broker_order_id in baselines:
         if broker_order_id not in known:
             try:
                 known[broker_order_id] = await broker.order(broker_order_id)
             except (BrokerNotFound, BrokerUnreadable) as error:
                 log.error("order_not_adopted", broker_order_id=broker_order_id, reason=str(error))
-    return [(seen, max(baselines.get(seen.broker_order_id, ZERO), seen.filled_qty)) for seen in known.values()]
+    adopted = []
+    for broker_order_id, seen in known.items():
+        taken_back = busted.get(broker_order_id, ZERO)
+        filled = max(baselines.get(broker_order_id, ZERO), seen.filled_qty + taken_back)
+        adopted.append((seen, filled, taken_back))
+    return adopted
 
 
 def by_symbol(positions: Sequence[BrokerPosition]) -> dict[str, BrokerPosition]:

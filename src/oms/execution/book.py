@@ -28,7 +28,7 @@ CLOSED_KEPT = 20_000
 # What the event of an adoption says, so that the order can be built again from its events.
 ADOPTED_WITH = (
     "symbol", "side", "qty", "alpaca_id", "client_order_id", "asset_class", "type", "limit_price", "time_in_force",
-    "created_at", "submitted_at", "attempted_at", "baseline_qty", "fee_rate",
+    "created_at", "submitted_at", "attempted_at", "baseline_qty", "busted_qty", "fee_rate",
 )  # fmt: skip
 # Ends of which the broker has not spoken: should it show the order after all, it is cancelled there.
 PROVEN_ABSENT = "PROVEN_ABSENT"
@@ -194,8 +194,9 @@ class Book:
         self._settle(changes, order, seen, reason)
         return changes
 
-    def adopt(self, seen: BrokerOrder, *, baseline: Decimal) -> Changes:
-        """An order that somebody else made. `baseline` is what had filled before its fills are ours to book."""
+    def adopt(self, seen: BrokerOrder, *, baseline: Decimal, busted: Decimal = ZERO) -> Changes:
+        """An order that somebody else made. `baseline` is what had filled before its fills are ours to book, `busted`
+        what was taken back of that."""
         at = self._now()
         order = Order(
             id=self._ids(),
@@ -217,6 +218,7 @@ class Book:
             status=OrderStatus.PARTIALLY_FILLED if baseline else OrderStatus.SUBMITTED,
             filled_qty=baseline,
             baseline_qty=baseline,
+            busted_qty=busted,
             fee_rate=TAKER_FEE if seen.asset_class is AssetClass.CRYPTO else None,
             version=1,
         )
@@ -281,9 +283,11 @@ class Book:
         self._move(changes, self.holding(order.symbol), order.asset_class, entries)
         return changes
 
-    def bust(self, order: Order, seen: BrokerFill) -> Changes:
+    def bust(self, order: Order, seen: BrokerFill, fill: Fill | None, fee_at: datetime) -> Changes:
         """The broker took an execution back: out of the position at its price, with the fee that was expected of it.
 
+        The fee goes where that of the fill stands, because a day's fees are trued up together; to `fee_at` where the
+        fill is not known.
         `filled_qty` stays the sum of the fills. Raises LateEntry when it belongs before others.
         """
         at, holding = seen.transacted_at, self.holding(order.symbol)
@@ -306,10 +310,11 @@ class Book:
         ]  # fmt: skip
         coin, cash = self._fee_of(order, seen.qty, seen.price)
         if coin or cash:
+            place = (fee_at, "", seen.qty) if fill is None else (fill.transacted_at, fill.broker_order_id, fill.cum_qty)
             moves.append(
                 Adjustment(
-                    self._ids(), self.account_id, holding, AdjustmentKind.FEE, coin, None, cash, at,
-                    f"fee:{seen.reference}", cum_qty=seen.qty,
+                    self._ids(), self.account_id, holding, AdjustmentKind.FEE, coin, None, cash, place[0],
+                    f"fee:{seen.reference}", *place[1:],
                 )
             )  # fmt: skip
         changes.adjustments += moves

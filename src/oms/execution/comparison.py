@@ -49,10 +49,10 @@ class Comparison:
         if self._drift.by_id(drift.id) is None:
             raise CommandRefused(f"drift {drift.id} was resolved meanwhile (oms drift --all)")
         theirs, moving = await self._compare(since)
-        now = self._drift.by_id(drift.id)
+        now = self._drift.find(drift.kind, drift.subject)
         if now is None:
             return done(f"{drift.symbol} has come to agree by itself: nothing was booked")
-        if now.delta != drift.delta or drift.symbol in moving:
+        if (now.id, now.delta) != (drift.id, drift.delta) or drift.symbol in moving:
             raise CommandRefused(
                 f"{drift.symbol} has moved since: {now.ours} here, {now.theirs} at the broker. Look again (oms drift)"
             )
@@ -81,7 +81,8 @@ class Comparison:
         finally:
             self._book.passed_through = None
         after = self._ours()
-        symbols = sorted(theirs.keys() | after.keys())
+        told = {drift.symbol for drift in self._drift.standing if drift.kind is DriftKind.POSITION}
+        symbols = sorted(theirs.keys() | after.keys() | told)
         moving = {symbol for symbol in symbols if before.get(symbol, ZERO) != after.get(symbol, ZERO)}
         moving |= {self._book.holding(self._book.orders[one].symbol) for one in self._book.awaiting_fills}
         changes, unsettled = Changes(), False

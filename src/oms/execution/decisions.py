@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 
@@ -16,7 +17,7 @@ from oms.ports import Changes, Command, Halt
 
 log = structlog.get_logger(__name__)
 
-WIRE_S = 2.0  # for so long a halt waits for requests that are under way, before it names them
+WIRE_S = 2.0  # for so long a halt waits for what became of orders that were sent, before it names them
 LOOK_EVERY_S = 0.05
 
 
@@ -33,7 +34,8 @@ class Decisions:
     async def halt(self, command: Command) -> Changes | None:
         """Send nothing new from now on, also after a restart. The answer names what was on the wire.
 
-        Whatever began before the latch was set is waited for a little; nothing can begin after it.
+        Whatever began before the latch was set is waited for a little; nothing can begin after it. On the wire may also
+        be what a former process sent, or one that is frozen will send: every order whose fate is not known is named.
         """
         worth, was_halted = self._desk.worth, self._desk.worth.is_halted
         if not was_halted:
@@ -44,10 +46,10 @@ class Decisions:
             await self._desk.journal.record(Changes(halt=worth.halt))
         clock = self._desk.outside.clock
         until = clock.monotonic() + WIRE_S
-        while self._wire.under_way and clock.monotonic() < until:  # noqa: ASYNC110 — time is what it waits for
+        while self._on_the_wire() and clock.monotonic() < until:  # noqa: ASYNC110 — time is what it waits for
             await asyncio.sleep(LOOK_EVERY_S)
         assert worth.halt is not None  # noqa: S101 — just set, or found so
-        on_the_wire = ", ".join(sorted(map(str, self._wire.under_way)))
+        on_the_wire = ", ".join(sorted(map(str, self._on_the_wire())))
         text = f"already halted since {_when(worth.halt)}" if was_halted else "halted: nothing new is sent"
         if on_the_wire:
             text += f"; already on the wire, and followed: {on_the_wire}"
@@ -82,6 +84,11 @@ class Decisions:
         changes = self._drift.ignore(drift, *_signed(command))
         changes.merge(_done(command, f"drift {drift.id} is ignored until it changes"))
         return changes
+
+    def _on_the_wire(self) -> set[UUID]:
+        """Orders that may arrive at the broker, or have arrived without its answer being known."""
+        unknown = {order.id for order in self._desk.book.open_orders() if order.alpaca_id is None}
+        return self._wire.under_way | unknown
 
     def _standing(self, command: Command) -> Drift:
         drift_id = command.data.get("drift_id")

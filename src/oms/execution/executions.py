@@ -73,7 +73,7 @@ class Executions:
         known = await self._desk.outside.store.booked(self._desk.account_id, [one.reference for one in new])
         for bust in new:
             if bust.reference not in known:
-                await self._ledger.bust(bust)
+                await self._ledger.bust(bust, self.adopted_at)
 
 
 def _when(fill: BrokerFill) -> tuple[datetime, str, Decimal]:

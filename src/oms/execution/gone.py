@@ -30,8 +30,10 @@ class GoneOrders:
     async def missing(self, order: Order) -> None:
         """The broker answered a definite 404. Raises BrokerError."""
         desk, now = self._desk, self._desk.outside.clock.monotonic()
-        since = self._since.setdefault(order.id, now)
         subject = order.alpaca_id or ""
+        if desk.book.drift.find(DriftKind.ORDER, subject) is None:
+            self._since[order.id] = now  # the first, or it was shown in between
+        since = self._since.setdefault(order.id, now)
         desk.journal.record(
             desk.book.drift.found(
                 DriftKind.ORDER, subject, order.symbol, Cause.ORDER_GONE, order.status, "no such order",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -78,15 +79,27 @@ class Ledger:
             is_new = order is not None and await self._fill(order, seen)
             return self._book.orders[order.id] if order is not None and is_new else None
 
-    async def bust(self, seen: BrokerFill) -> None:
-        """One execution that the broker took back, and that is not stored yet."""
+    async def bust(self, seen: BrokerFill, adopted_at: datetime | None) -> None:
+        """One execution that the broker took back, and that is not stored yet; what came before is stored.
+
+        It waits until the execution itself is booked, where that is ours to book: a list can have one before the other.
+        """
         async with self._lock:
             order = await self._order_of(seen.broker_order_id)
             if order is None or seen.reference in self._busted:
                 return
+            began = order.submitted_at or order.created_at
+            is_all_ours = order.origin == "signal" or (adopted_at is not None and began > adopted_at)
+            if is_all_ours and order.busted_qty + seen.qty > order.filled_qty:
+                self.ask_for_all()
+                return
             self._busted.add(seen.reference)
+            stored = await self._store.find_order(self._account_id, seen.broker_order_id, None)
+            same = [one for one in stored.fills if (one.qty, one.price) == (seen.qty, seen.price)] if stored else []
+            # A fee is of the day of its fill. Those of an adopted position are not trued up on the day it was adopted.
+            fee_at = adopted_at or seen.transacted_at
             try:
-                changes = self._book.bust(order, seen)
+                changes = self._book.bust(self._book.orders[order.id], seen, same[0] if same else None, fee_at)
             except LateEntry as late:
                 changes = await self._recomputed(late)
             self.moved.set()
@@ -155,7 +168,9 @@ class Ledger:
                     seen.broker_status, order_id=order.id,
                 )
             )  # fmt: skip
-        elif seen.status.is_final and self._book.drift.find(DriftKind.ORDER, seen.broker_order_id):
+        elif (told := self._book.drift.find(DriftKind.ORDER, seen.broker_order_id)) and (
+            seen.status.is_final or told.cause is Cause.ORDER_GONE
+        ):
             ended = Resolution.CANCELLED if seen.status is OrderStatus.CANCELLED else Resolution.SETTLED_ITSELF
             changes.merge(self._book.drift.over(DriftKind.ORDER, seen.broker_order_id, ended))
         if changes:

@@ -27,6 +27,7 @@ from oms.domain.values import AssetClass, Side, TimeInForce
 from oms.execution.budget import RequestBudget
 from oms.execution.session import Outside, Session
 from oms.execution.status import EngineStatus
+from oms.ports import Changes
 from oms.storage.database import open_pool
 from oms.storage.engine import PostgresStore
 from oms.system import new_id
@@ -147,3 +148,113 @@ async def test_an_execution_that_is_listed_late_is_not_booked_beside_the_adopted
     session = await passed(store, account_id, broker)
     assert session.book.position_qty("AAPL") == 3
     assert not session.book.drift.standing
+
+
+async def test_a_bust_before_the_first_contact_is_part_of_what_is_taken_in(store: PostgresStore) -> None:
+    """The simulation found it: the order counted as filled with what the broker had taken back already."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    fill = BrokerFill("X1", "AAPL", Side.BUY, Decimal(3), Decimal(100), Decimal(3), NOW, activity_id="a1")
+    bust = replace(fill, cum_qty=Decimal(0), activity_id="a2", is_bust=True)
+    broker.fills = [bust, fill]
+    broker.orders = [
+        BrokerOrder(
+            "X1", "theirs", "AAPL", AssetClass.STOCK, Side.BUY, Decimal(3), "market", TimeInForce.DAY,
+            OrderStatus.FILLED, "filled", Decimal(0), None, None, NOW, NOW,
+        )
+    ]  # fmt: skip
+    for _ in range(2):
+        session = await passed(store, account_id, broker)
+        assert session.book.position_qty("AAPL") == 0
+        assert not session.book.drift.standing
+    found = await store.find_order(account_id, "X1", None)
+    assert found is not None
+    assert (found.order.filled_qty, found.order.busted_qty, found.order.status) == (3, 3, OrderStatus.FILLED)
+
+
+async def test_the_fee_of_a_busted_fill_counts_on_the_day_of_the_fill(store: PostgresStore) -> None:
+    """The simulation found it: filled before midnight and taken back after it, the fee was given back twice."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    evening, morning = NOW + timedelta(days=1, hours=4), NOW + timedelta(days=2)
+    order = BrokerOrder(
+        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(1), "market", TimeInForce.GTC,
+        OrderStatus.FILLED, "filled", Decimal(1), None, None, evening, evening,
+    )  # fmt: skip
+    fill = BrokerFill("X1", "BTC/USD", Side.BUY, Decimal(1), Decimal(50000), Decimal(1), evening, activity_id="a1")
+    later = replace(fill, broker_order_id="X2", qty=Decimal(2), cum_qty=Decimal(2), activity_id="a2")
+    broker.orders, broker.fills = [order], [fill]
+    await passed(store, account_id, broker)
+    bust = replace(fill, cum_qty=Decimal(0), transacted_at=morning, activity_id="a3", is_bust=True)
+    broker.orders = [
+        replace(order, filled_qty=Decimal(0)),
+        replace(order, broker_order_id="X2", client_order_id="theirs too", qty=Decimal(2), filled_qty=Decimal(2)),
+    ]
+    broker.fills = [bust, fill, replace(later, transacted_at=morning)]
+    broker.fees = [FeeActivity("20260305::1", "BTC/USD", f"{morning:%Y-%m-%d}", Decimal("-0.005"), None, Decimal(0))]
+    broker.held = [BrokerPosition("BTC/USD", AssetClass.CRYPTO, Decimal("1.995"), Decimal(50000))]
+    for _ in range(3):
+        session = await passed(store, account_id, broker)
+        assert session.book.position_qty("BTC/USD") == Decimal("1.995")
+        assert not session.book.drift.standing
+    position = session.book.positions["BTC/USD"]
+    assert (position.realized_pnl, position.fees) == (-250, 250)  # of the second order alone
+
+
+async def test_a_difference_of_what_neither_side_holds_any_more_is_over(store: PostgresStore) -> None:
+    """The simulation found it: shares that came and went without a trade blocked their symbol for ever."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    broker.held = [BrokerPosition("MSFT", AssetClass.STOCK, Decimal(5), Decimal(50))]
+    session = await passed(store, account_id, broker)
+    [row] = session.book.drift.standing
+    assert (row.kind, row.symbol, row.delta) == ("position", "MSFT", 5)
+    broker.held = []
+    assert (await passed(store, account_id, broker)).book.drift.standing == []
+
+
+async def test_a_bust_that_is_listed_before_its_execution_waits_for_it(store: PostgresStore) -> None:
+    """The simulation found it: the fee was given back once with the bust and once by the day's posted fees."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    evening, morning = NOW + timedelta(days=1, hours=4), NOW + timedelta(days=2)
+    broker.orders = [
+        BrokerOrder(
+            "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(1), "market", TimeInForce.GTC,
+            OrderStatus.FILLED, "filled", Decimal(0), None, None, evening, evening,
+        )
+    ]  # fmt: skip
+    fill = BrokerFill("X1", "BTC/USD", Side.BUY, Decimal(1), Decimal(50000), Decimal(1), evening, activity_id="a1")
+    bust = replace(fill, cum_qty=Decimal(0), transacted_at=morning, activity_id="a2", is_bust=True)
+    broker.fills = [bust]
+    session = await passed(store, account_id, broker)
+    assert session.book.position_qty("BTC/USD") == 0
+    broker.fills = [bust, fill]
+    for _ in range(2):
+        session = await passed(store, account_id, broker)
+        assert session.book.position_qty("BTC/USD") == 0
+        assert await store.fee_totals(account_id, f"{evening:%Y-%m-%d}", "BTC/USD") == (0, 0)
+    assert not session.book.drift.standing
+
+
+async def test_adopting_what_has_gone_meanwhile_books_nothing(store: PostgresStore) -> None:
+    """The simulation found it: the session ended, as neither side held the symbol any more."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    broker.held = [BrokerPosition("MSFT", AssetClass.STOCK, Decimal(5), Decimal(50))]
+    session = await passed(store, account_id, broker)
+    [row] = session.book.drift.standing
+    broker.held = []
+    said = []
+
+    def done(text: str) -> Changes:
+        said.append(text)
+        return Changes()
+
+    await session.reconciler.adopt_position(row, "ann", "because", done)
+    assert said == ["MSFT has come to agree by itself: nothing was booked"]
+    assert session.book.drift.standing == []

@@ -55,6 +55,27 @@ async def test_it_is_told_at_once_and_ended_only_after_the_proof() -> None:
         assert running.rows()[row.id].resolution is Resolution.ENDED
 
 
+async def test_a_listing_that_shows_it_settles_the_difference_and_the_proof_begins_anew() -> None:
+    """The simulation found it: an order that rests, and was not shown for a moment, was told as gone for ever."""
+    async with Running() as running:
+        order_id = await bound(running)
+        await looked(running)
+        [row] = running.session.book.drift.standing
+        shown = [at_broker(running.order(order_id).client_order_id)]
+
+        async def listed() -> Sequence[BrokerOrder]:
+            return shown
+
+        running.broker.on_list = listed
+        await looked(running)
+        assert running.session.book.drift.standing == []
+        assert running.rows()[row.id].resolution is Resolution.SETTLED_ITSELF
+        await asyncio.sleep(0.4)
+        shown.clear()
+        await looked(running)
+        assert running.order(order_id).is_open
+
+
 async def test_a_query_that_fails_proves_nothing() -> None:
     async with Running() as running:
         order_id = await bound(running)
