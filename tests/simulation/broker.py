@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerRefused, BrokerUnknown
 from oms.domain.instruments import Instrument
@@ -29,6 +29,7 @@ from tests.simulation.store import _done, _fail, _hand_over, _settle
 from tests.simulation.venue import INSTRUMENTS, OPEN, Venue, VenueOrder
 from tests.simulation.world import World
 
+T = TypeVar("T")
 TIMEOUT_S = 10.0
 WEIGHTS = {"submit": 1.5, "lookup": 1.0, "cancel": 1.0}  # how much of the faults befalls a call, beside 0.35
 ACCOUNT = BrokerAccount("b-1", "PA1", "ACTIVE", "USD", Decimal(100_000), Decimal(100_000), Decimal(200_000), False)
@@ -50,7 +51,8 @@ class WireFaults:
     update_lost: float = 0.0
     update_doubled: float = 0.0
     update_late: float = 0.0  # overtaken by others
-    unreadable: float = 0.0
+    unreadable: float = 0.0  # an update
+    illegible: float = 0.0  # a record of a listing
     down_until: float = -1.0
     hidden_s_max: float = 6.0
 
@@ -157,6 +159,7 @@ class SimBroker:
         self._exchange = exchange
         self._faults = faults
         self._budget = budget
+        self._illegible: list[UnreadableRecord] = []
 
     # --- the wire -----------------------------------------------------------------------------------------------------
 
@@ -214,6 +217,18 @@ class SimBroker:
         if self._loop.time() < self._faults.down_until or world.chance(self._faults.lost):
             raise BrokerUnknown("the stream cannot be opened")
 
+    def _readable(self, what: str, found: Sequence[T], id_of: Callable[[T], str]) -> Sequence[T]:
+        """A listing without the records that cannot be read now; `take_unreadable` tells of them."""
+        readable = []
+        for one in found:
+            if self.world.chance(self._faults.illegible):
+                self.world.note("unreadable", what, id_of(one)[-6:])
+                symbol = getattr(one, "symbol", "")
+                self._illegible.append(UnreadableRecord(what, id_of(one), symbol, "no such status", "{}"))
+            else:
+                readable.append(one)
+        return readable
+
     def _visible(self, order: VenueOrder) -> bool:
         return order.visible_at <= self._loop.time()
 
@@ -264,7 +279,7 @@ class SimBroker:
             "list",
             lambda: [one.view() for one in self._venue.orders.values() if one.status in OPEN and self._visible(one)],
         )
-        return orders
+        return self._readable("order", orders, lambda one: one.broker_order_id)
 
     async def orders_since(self, after: datetime) -> Sequence[BrokerOrder]:
         orders: Sequence[BrokerOrder] = await self._request(
@@ -274,7 +289,7 @@ class SimBroker:
                 one.view() for one in self._venue.orders.values() if one.submitted_at > after and self._visible(one)
             ],
         )
-        return orders
+        return self._readable("order", orders, lambda one: one.broker_order_id)
 
     # --- activities ---------------------------------------------------------------------------------------------------
 
@@ -291,23 +306,23 @@ class SimBroker:
         fills: Sequence[BrokerFill] = await self._request(
             Purpose.RECONCILE, "fills", lambda: self._activities(lambda fill: fill.transacted_at > after)
         )
-        return fills
+        return self._readable("fill", fills, lambda one: one.activity_id or "")
 
     async def fills_of(self, broker_order_id: str) -> Sequence[BrokerFill]:
         fills: Sequence[BrokerFill] = await self._request(
             Purpose.RECONCILE, "fills", lambda: self._activities(lambda fill: fill.broker_order_id == broker_order_id)
         )
-        return fills
+        return self._readable("fill", fills, lambda one: one.activity_id or "")
 
     async def fees_since(self, after: datetime) -> Sequence[FeeActivity]:
         fees: Sequence[FeeActivity] = await self._request(Purpose.RECONCILE, "fees", lambda: list(self._venue.posted))
-        return fees
+        return self._readable("fee", fees, lambda one: one.activity_id)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     async def positions(self) -> Sequence[BrokerPosition]:
         held: Sequence[BrokerPosition] = await self._request(Purpose.RECONCILE, "positions", self._venue.positions)
-        return held
+        return self._readable("position", held, lambda one: one.symbol)
 
     async def account(self) -> BrokerAccount:
         account: BrokerAccount = await self._request(Purpose.RECONCILE, "account", lambda: ACCOUNT)
@@ -322,7 +337,8 @@ class SimBroker:
         return found
 
     def take_unreadable(self) -> Sequence[UnreadableRecord]:
-        return []
+        taken, self._illegible = self._illegible, []
+        return taken
 
     def updates(self) -> UpdateStream:
         return UpdateStream(self)

@@ -12,6 +12,8 @@ from oms.ports import BusMessage
 from tests.simulation.store import _done
 from tests.simulation.world import World
 
+CLAIM_IDLE_S = 10.0
+
 
 class Redis:
     """The server: channel, stream with a consumer group, the events told."""
@@ -20,7 +22,7 @@ class Redis:
         self.world = world
         self.listeners: list[Listening] = []
         self.entries: dict[str, bytes] = {}  # not acknowledged yet
-        self.delivered: set[str] = set()
+        self.delivered_at: dict[str, float] = {}
         self.told: list[int] = []
         self.down_until = -1.0
         self.lost = 0.0
@@ -41,9 +43,25 @@ class Redis:
         entry = f"{self._count}-0"
         self.entries[entry] = message
         for listener in self.listeners[:1]:
-            self.delivered.add(entry)
-            listener.put([BusMessage("stream", message, entry)])
+            self.deliver(listener, [entry])
+        if self._count == 1:
+            self.world.loop.at(CLAIM_IDLE_S, self._claim)
         return entry
+
+    def deliver(self, listener: Listening, entries: Sequence[str]) -> None:
+        """Hand entries to a consumer."""
+        now = self.world.loop.time()
+        self.delivered_at.update(dict.fromkeys(entries, now))
+        if entries:
+            listener.put([BusMessage("stream", self.entries[entry], entry) for entry in entries])
+
+    def _claim(self) -> None:
+        """XAUTOCLAIM by whoever listens: what another has taken and not acknowledged, as one that is frozen."""
+        self.world.loop.at(CLAIM_IDLE_S / 2, self._claim)
+        until = self.world.loop.time() - CLAIM_IDLE_S
+        idle = [entry for entry in self.entries if self.delivered_at.get(entry, 0.0) <= until]
+        if self.listeners and not self.is_down:
+            self.deliver(self.world.random.choice(self.listeners), idle)
 
     def go_down(self, seconds: float) -> None:
         self.down_until = self.world.loop.time() + seconds
@@ -65,9 +83,7 @@ class Listening:
     async def __aenter__(self) -> Listening:
         await _trip(self._redis)
         self._redis.listeners.append(self)
-        left = [BusMessage("stream", payload, entry) for entry, payload in self._redis.entries.items()]
-        if left:
-            self.put(left)
+        self._redis.deliver(self, list(self._redis.entries))
         return self
 
     async def __aexit__(self, *_: object) -> None:

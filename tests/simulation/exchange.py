@@ -45,6 +45,7 @@ class Exchange:
     def move(self, symbol: str, price: Decimal) -> None:
         """A new price; resting limits that it crosses are filled."""
         self._venue.prices[symbol] = price
+        self._venue.lowest[symbol] = min(price, self._venue.lowest[symbol])
         self._world.note("price", symbol, price)
         for order in list(self._venue.orders.values()):
             if order.status in OPEN and order.instrument.symbol == symbol and self._crosses(order):

@@ -18,13 +18,12 @@ import msgspec
 
 from oms.domain.errors import AccountUnknown, InvalidInput, SignalConflict, Unavailable
 from oms.domain.instruments import Symbols
-from oms.domain.values import OrderType, Side, TimeInForce
 from oms.execution.book import Book
 from oms.execution.budget import RequestBudget
 from oms.execution.engine import Engine, Identity
 from oms.execution.event_relay import EventRelay
 from oms.execution.session import Outside, Session
-from oms.ports import Changes, Command, Ticket
+from oms.ports import Changes, Command
 from oms.signals.intake import Intake
 from oms.signals.reader import Origin, signal_of
 from oms.signals.redis_intake import RedisIntake
@@ -32,6 +31,7 @@ from oms.storage.signals import CommitUnanswered
 from oms.waiting import ended
 from tests.simulation.broker import ACCOUNT, SimBroker, Streams
 from tests.simulation.bus import Redis, SimBus
+from tests.simulation.deeds import KEY, Deeds
 from tests.simulation.exchange import Exchange
 from tests.simulation.loop import Process
 from tests.simulation.plan import Plan, Wish
@@ -40,8 +40,6 @@ from tests.simulation.record import Record
 from tests.simulation.store import SimStore, _done
 from tests.simulation.venue import INSTRUMENTS, Venue
 from tests.simulation.world import Clock, World
-
-KEY = "key"
 
 
 @dataclass(slots=True)
@@ -122,6 +120,7 @@ class House:
         self.redis.lost = plan.redis_lost
         self.venue.tell = self.streams.tell
         self.members = {name: Member(name) for name in ("api", "engine", *(["standby"] if plan.has_standby else []))}
+        self.processes: list[Process] = []  # all that there were
         self.told: list[Told] = []
         self.troubles: list[str] = []
         self.external: set[str] = set()
@@ -130,6 +129,7 @@ class House:
         self.flushed = False
         self.fresh_at: dict[str, list[float]] = {}
         self._random = Random(plan.seed + 7)
+        self.deeds = Deeds(self)
         self._prepare()
 
     # --- the beginning ------------------------------------------------------------------------------------------------
@@ -148,7 +148,9 @@ class House:
         for number, wish in enumerate(plan.wishes):
             loop.at(wish.at, self._send, number, wish)
         for deed in plan.deeds:
-            loop.at(deed.at, self._do, deed.what, deed.arguments)
+            loop.at(deed.at, self.deeds.do, deed.what, deed.arguments)
+        if plan.decides:
+            loop.at(1.0, self.deeds.decide)
         for ambush in plan.ambushes:
             action = {"kill": self.kill, "freeze": self.freeze, "outage": self.outage}[ambush.what]
             self.world.ambush(ambush.name, ambush.call, ambush.nth, ambush.steps, action)
@@ -185,6 +187,7 @@ class House:
             return
         member.boots += 1
         process = member.process = Process(f"{name}.{member.boots}")
+        self.processes.append(process)
         self.world.note("starts", process.name)
         member.stop = asyncio.Event()
         work = self._api(member) if name == "api" else self._engine(member)
@@ -247,14 +250,14 @@ class House:
     def outage(self, _: Process) -> None:
         """The broker is away until the faults end."""
         self.world.note("outage")
-        self.break_wire(self.plan.duration_s)
+        self.deeds.break_wire(self.plan.duration_s)
 
     def freeze(self, process: Process) -> None:
         """SIGSTOP, and SIGCONT some seconds later."""
         if not process.alive or process.frozen or self.world.calm:
             return
         self.world.note("frozen", process.name)
-        process.frozen = True
+        process.frozen = process.was_frozen = True
         self.world.loop.at(self._random.uniform(0.5, 9.0), self._thaw, process)
 
     def _thaw(self, process: Process) -> None:
@@ -275,7 +278,7 @@ class House:
             if member.process is not None and member.process.frozen:
                 self._thaw(member.process)
             if member.prices is not None:
-                member.prices.is_mute_until = -1.0
+                member.prices.is_mute_until = member.prices.is_blank_until = -1.0
 
     # --- people -------------------------------------------------------------------------------------------------------
 
@@ -344,73 +347,3 @@ class House:
                 api.cancel(account_id, order_id)
 
             self.world.loop.spawn(member.process, cancel())
-
-    # --- deeds --------------------------------------------------------------------------------------------------------
-
-    def _do(self, what: str, arguments: tuple[Any, ...]) -> None:
-        if not self.world.calm:
-            self.world.note(what, *arguments)
-            getattr(self, what)(*arguments)
-
-    def trade_elsewhere(self, symbol: str, side: str, qty: str, rests: bool) -> None:
-        """Somebody trades in the account by hand."""
-        if "/" not in symbol and not self.venue.is_open:
-            return
-        client_id = f"theirs-{len(self.external)}"
-        limit = (self.venue.prices[symbol] * (Decimal("0.9") if side == "buy" else Decimal("1.1"))) if rests else None
-        ticket = Ticket(
-            client_id, symbol, Side(side), Decimal(qty), OrderType.LIMIT if rests else OrderType.MARKET,
-            TimeInForce.GTC, limit,
-        )  # fmt: skip
-        self.foreign_symbols.add(symbol)
-        try:
-            order = self.venue.submit(ticket, external=True)
-        except Exception:  # noqa: BLE001 — the broker refuses them too
-            return
-        self.external.add(client_id)
-        self.exchange.take(order)
-
-    def move_price(self, symbol: str, factor: str) -> None:
-        self.exchange.move(symbol, self.venue.prices[symbol] * Decimal(factor))
-
-    def configure(self, key: str, value: str) -> None:
-        self.record.set_config(key, value)
-
-    def mumble(self, text: str) -> None:
-        """A foreign program sends something that is no signal."""
-        if not self.redis.is_down:
-            self.mumbled.append((self.redis.add(text.encode("latin-1")), text))
-
-    def kill_in(self, name: str, steps: int) -> None:
-        process, loop = self.members[name].process, self.world.loop
-        if process is not None:
-            loop.alarm, loop.on_alarm = loop.steps + 1 + steps, lambda: self.kill(process)
-
-    def stop_engine(self) -> None:
-        """SIGTERM."""
-        member = self.members["engine"]
-        if member.is_up and member.stop is not None:
-            member.stop.set()
-
-    def cut_streams(self) -> None:
-        self.streams.cut()
-
-    def break_store(self, seconds: float) -> None:
-        self.plan.store.down_until = self.world.loop.time() + seconds
-
-    def break_wire(self, seconds: float) -> None:
-        self.plan.wire.down_until = self.world.loop.time() + seconds
-        self.streams.cut()
-
-    def break_redis(self, seconds: float) -> None:
-        self.redis.go_down(seconds)
-
-    def flush_redis(self) -> None:
-        self.flushed = True
-        self.redis.entries.clear()
-        self.redis.told.clear()
-
-    def mute_prices(self, seconds: float) -> None:
-        for member in self.members.values():
-            if member.prices is not None:
-                member.prices.is_mute_until = self.world.loop.time() + seconds

@@ -11,103 +11,17 @@ from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
+from oms.domain.drift import DriftKind, DriftState, Resolution
 from oms.domain.events import EventKind
 from oms.domain.fills import Fill
 from oms.domain.orders import FINAL, Order, OrderStatus
-from oms.domain.positions import Entry, Position, applied
-from oms.domain.values import ZERO, AssetClass, Side
-from oms.ports import Changes
+from oms.domain.positions import AdjustmentKind, Entry, Position, applied
+from oms.domain.values import ZERO
+from tests.simulation.deeds import ANN
 from tests.simulation.house import KEY, House
 from tests.simulation.record import Account, holding_of
-from tests.simulation.venue import OPEN, VenueOrder
-
-CLOCKS_AGREE_S = 0.3  # the engine's idea of the broker's time is as old as an answer travels
-_NOT_AT_BROKER = frozenset({OrderStatus.REJECTED, OrderStatus.CANCELLED, OrderStatus.EXPIRED})
-
-
-class Watch:
-    """The invariants that hold at every moment: looked at with each commit and with each order that is taken."""
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._approved: set[UUID] = set()
-        self._lowest = dict(house.venue.prices)
-        self._position_limit = Decimal(house.record.config_values["max_position_size_usd"])
-        house.record.watch = self.committed
-        house.venue.on_submit = self.taken
-
-    def committed(self, account: Account, epoch: int, changes: Changes) -> None:
-        """Before a transaction of an engine is applied."""
-        house = self._house
-        house.world.note("commit", epoch, len(changes.orders), len(changes.fills), len(changes.adjustments))
-        if epoch != account.lease.epoch:
-            house.world.violated(11, f"epoch {epoch} commits while the account is at {account.lease.epoch}")
-        for event in changes.events:
-            if event.kind is EventKind.APPROVED:
-                self._approved.add(event.order_id)
-                self._price_was_fresh(changes.orders[event.order_id][1])
-        for order_id, (_, after) in changes.orders.items():
-            before = account.orders[order_id]
-            if before.status in FINAL and after.status is not before.status:
-                house.world.violated(5, f"order {order_id} goes from {before.status} to {after.status}")
-            if after.status in FINAL and before.status not in FINAL:
-                house.world.note("ends", order_id.hex[-6:], after.status, after.error_code)
-                self._end_is_true(after)
-                if after.status is OrderStatus.FILLED and after.filled_qty != after.qty:
-                    house.world.violated(6, f"{order_id} is filled, with {after.filled_qty} of {after.qty} booked")
-
-    def _end_is_true(self, order: Order) -> None:
-        """An end is only written when it is the broker's, or when the broker has no such order."""
-        at_venue = self._house.venue.by_client.get(order.client_order_id)
-        if at_venue is not None and at_venue.status is not order.status:
-            number = 4 if order.status in _NOT_AT_BROKER else 10
-            self._house.world.violated(number, f"{order.id} becomes {order.status}, is {at_venue.status} at the broker")
-
-    def _price_was_fresh(self, order: Order) -> None:
-        """The gate was shown a fresh price of what adds to the risk; buying crypto, never held short, always does."""
-        if order.side is Side.SELL or order.asset_class is not AssetClass.CRYPTO or order.attempted_at is None:
-            return
-        house = self._house
-        gated_at = (order.attempted_at - house.plan.base).total_seconds()
-        if not any(abs(at - gated_at) < CLOCKS_AGREE_S for at in house.fresh_at.get(order.symbol, ())):
-            house.world.violated(13, f"{order.id} was approved on a stale price")
-
-    def taken(self, at_venue: VenueOrder) -> None:
-        """Before the venue takes an order that an engine sends."""
-        house = self._house
-        account = _account(house)
-        order_id = account.by_client.get(at_venue.client_id)
-        order = account.orders.get(order_id) if order_id else None
-        if order is None or not order.was_attempted or order.id not in self._approved:
-            house.world.violated(3, f"{at_venue.client_id} reaches the broker before its intent is stored")
-            return
-        if order.status in FINAL:
-            house.world.violated(4, f"{order.id} is {order.status} and reaches the broker now")
-        if (order.symbol, order.side, order.qty) != (at_venue.instrument.symbol, at_venue.side, at_venue.qty):
-            house.world.violated(3, f"{order.id} is sent with other terms than were approved")
-        self._within_limits(at_venue)
-
-    def _within_limits(self, taken: VenueOrder) -> None:
-        """What is held and can still be bought, at its lowest price so far, is within the largest limit so far."""
-        house, symbol = self._house, taken.instrument.symbol
-        price = self._lowest[symbol] = min(self._lowest[symbol], house.venue.prices[symbol])
-        self._position_limit = max(self._position_limit, Decimal(house.record.config_values["max_position_size_usd"]))
-        if taken.side is Side.SELL or symbol in house.foreign_symbols:
-            return
-        waiting = sum(
-            (
-                one.leaves
-                for one in house.venue.orders.values()
-                if one.side is Side.BUY and one.instrument is taken.instrument
-            ),
-            ZERO,
-        )
-        value = (house.venue.held.get(symbol, ZERO) + waiting + taken.qty) * price
-        if value > self._position_limit:
-            house.world.violated(12, f"{symbol}: {value} USD held and on order, the limit is {self._position_limit}")
-
-
-# --- at the end -------------------------------------------------------------------------------------------------------
+from tests.simulation.venue import OPEN
+from tests.simulation.watch import NOT_AT_BROKER
 
 
 def one_order_for_each_accepted_signal(house: House, account: Account) -> list[str]:
@@ -147,7 +61,7 @@ def what_ended_here_ended_there(house: House, account: Account) -> list[str]:
     for order in account.orders.values():
         at_venue = house.venue.by_client.get(order.client_order_id)
         if at_venue is None:
-            if order.status not in _NOT_AT_BROKER:
+            if order.status not in NOT_AT_BROKER:
                 wrong.append(f"{order.id} is {order.status}, the broker has no such order")
         elif order.status is not at_venue.status:
             wrong.append(f"{order.id} is {order.status} here and {at_venue.status} at the broker")
@@ -198,36 +112,83 @@ def fills_are_contiguous(house: House, account: Account) -> list[str]:
 
 def broker_and_record_agree(house: House, account: Account) -> list[str]:
     """9"""
-    held = {position.symbol: position.qty for position in account.positions.values()}
-    theirs = house.venue.held
-    wrong = [
-        f"{symbol}: {held.get(symbol, ZERO)} here, {theirs.get(symbol, ZERO)} at the broker"
-        for symbol in sorted({*held, *theirs})
-        if held.get(symbol, ZERO) != theirs.get(symbol, ZERO)
-    ]
+    wrong = _differing_positions(house, account)
     for at_venue in house.venue.orders.values():
         order_id = account.by_broker.get(at_venue.id)
         if order_id is None:
             if at_venue.client_id not in house.external or at_venue.status in OPEN:
                 wrong.append(f"{at_venue.client_id} is not known here")
-        elif account.orders[order_id].filled_qty != at_venue.filled:
-            wrong.append(f"{at_venue.client_id} filled {at_venue.filled}, here {account.orders[order_id].filled_qty}")
+        elif (order := account.orders[order_id]).filled_qty - order.busted_qty != at_venue.filled:
+            wrong.append(
+                f"{at_venue.client_id} filled {at_venue.filled}, here {order.filled_qty} less {order.busted_qty}"
+            )
     wrong += [
         f"{order.id} is {order.status}, unknown={order.outcome_unknown}"
         for order in account.orders.values()
         if order.outcome_unknown or order.status is OrderStatus.PENDING
     ]
+    wrong += [
+        f"drift {one.id} stands: {one.kind} {one.subject} {one.cause}"
+        for one in account.drift.values()
+        if one.stands and one.kind is not DriftKind.POSITION
+    ]
+    return wrong
+
+
+def _differing_positions(house: House, account: Account) -> list[str]:
+    """Positions agree but for what was moved without a trade: a person has adopted or ignored that, or it blocks."""
+    held = {position.symbol: position.qty for position in account.positions.values()}
+    theirs, wrong = house.venue.held, []
+    corrected: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for one in account.adjustments:
+        if one.kind is AdjustmentKind.CORRECTION:
+            corrected[one.symbol] += one.qty
+    for symbol in sorted({*held, *theirs}):
+        delta = theirs.get(symbol, ZERO) - held.get(symbol, ZERO)
+        if delta != house.deeds.moved.get(symbol, ZERO) - corrected[symbol]:
+            wrong.append(f"{symbol}: {held.get(symbol, ZERO)} here, {theirs.get(symbol, ZERO)} at the broker")
+        rows = [
+            one
+            for one in account.drift.values()
+            if one.stands and one.kind is DriftKind.POSITION and one.symbol == symbol
+        ]
+        if [one.delta for one in rows] != ([delta] if delta else []):
+            wrong.append(f"{symbol} differs by {delta}, and the ledger says {[one.delta for one in rows]}")
+        if any(one.state is DriftState.OPEN and not one.blocks for one in rows):
+            wrong.append(f"{symbol} differs by {delta} and is not blocked")
+    return wrong
+
+
+def a_chain_fills_no_more_than_was_meant(house: House, account: Account) -> list[str]:
+    """8, as far as the OMS has a part in it: it replaces nothing, but others replace its orders."""
+    wrong = []
+    for replaced, by, meant in house.deeds.chains:
+        pair = [account.orders[account.by_client[one]] for one in (replaced, by) if one in account.by_client]
+        filled = sum((order.filled_qty for order in pair), ZERO)
+        if filled > meant:
+            wrong.append(f"{replaced} and {by} have filled {filled}, meant were {meant}")
+        if sum(order.is_open for order in pair) > 1:
+            wrong.append(f"{replaced} and {by}, which replaced it, are both open")
     return wrong
 
 
 def nothing_is_made_up(house: House, account: Account) -> list[str]:
     """10"""
-    real = {(fill.broker_order_id, fill.cum_qty): fill for _, fill in house.venue.fills}
+    real = {(fill.broker_order_id, fill.cum_qty): fill for _, fill in house.venue.fills if not fill.is_bust}
+    busts = {f"bust:a-{fill.execution_id}": fill for _, fill in house.venue.fills if fill.is_bust}
     wrong = []
     for fill in account.fills:
         there = real.get((fill.broker_order_id, fill.cum_qty))
         if there is None or (there.qty, there.price, there.side) != (fill.qty, fill.price, fill.side):
             wrong.append(f"a fill of {fill.order_id} that the broker does not have: {fill.qty} to {fill.cum_qty}")
+    for one in account.adjustments:
+        bust = busts.get(one.reference)
+        if one.kind is AdjustmentKind.BUST and (bust is None or -bust.side.sign * bust.qty != one.qty):
+            wrong.append(f"{one.reference}: {one.qty} was taken back, at the broker {bust}")
+        if one.kind is AdjustmentKind.CORRECTION:
+            row = account.drift.get(int(one.reference.partition(":")[2]))
+            if row is None or (row.resolution, row.resolved_by) != (Resolution.ADOPTED, ANN):
+                wrong.append(f"{one.reference}: {one.qty} {one.symbol} was corrected, and nobody has asked for it")
     for order in account.orders.values():
         if order.origin == "signal" and order.signal_id is None:
             wrong.append(f"{order.id} has no signal")
@@ -304,6 +265,7 @@ AT_THE_END: dict[int, tuple[Check, ...]] = {
     4: (what_ended_here_ended_there,),
     6: (sums_agree,),
     7: (fills_are_contiguous,),
+    8: (a_chain_fills_no_more_than_was_meant,),
     9: (broker_and_record_agree,),
     10: (nothing_is_made_up,),
     15: (bad_messages_are_recorded,),

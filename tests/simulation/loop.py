@@ -18,12 +18,12 @@ from typing import Any
 class Process:
     """Something that can die or stand still on its own."""
 
-    __slots__ = ("alive", "frozen", "name", "parked")
+    __slots__ = ("alive", "frozen", "name", "parked", "was_frozen")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
-        self.frozen = False
+        self.frozen = self.was_frozen = False
         self.parked: list[Handle] = []
 
     def __repr__(self) -> str:

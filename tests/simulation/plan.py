@@ -83,6 +83,8 @@ class Plan:
     wire: WireFaults
     habits: Habits
     redis_lost: float
+    decides: str  # what somebody does with differences: adopt, ignore, mixed; empty: nobody looks
+    is_hasty: bool  # also with those that may only be on their way
     wishes: list[Wish] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     ambushes: list[Ambush] = field(default_factory=list)
@@ -103,7 +105,7 @@ def planned(seed: int) -> Plan:
         lost=fault(0.35, 0.3), unanswered=fault(0.35, 0.3), late=fault(0.3, 0.25), doubled=fault(0.25, 0.3),
         failed=fault(0.3, 0.25), busy=fault(0.15, 0.2), refused=fault(0.2, 0.4), hidden=fault(0.35, 0.6),
         update_lost=fault(0.35, 0.4), update_doubled=fault(0.35, 0.5), update_late=fault(0.35, 0.4),
-        unreadable=fault(0.1, 0.1),
+        unreadable=fault(0.1, 0.1), illegible=fault(0.08, 0.1),
     )  # fmt: skip
     store = StoreFaults(
         quick=r.choice((0.5, 0.8, 0.9)), lost=fault(0.2, 0.1), unanswered=fault(0.3, 0.15), late=fault(0.2, 0.1)
@@ -128,8 +130,13 @@ def planned(seed: int) -> Plan:
             stalls=0.0 if r.random() < 0.6 else 0.5, activity_lag_s=0.0 if r.random() < 0.6 else 2.0,
         ),
         redis_lost=fault(0.4, 0.8),
+        decides=r.choice(("", "adopt", "adopt", "ignore", "mixed")),
+        is_hasty=r.random() < 0.2,
     )  # fmt: skip
+    if plan.is_cold:
+        plan.wire.illegible = 0.0  # what cannot be read at the first contact is not taken in, and differs from then on
     _people(plan, r)
+    _at_the_broker(plan, r)
     if not calm_kind:
         _accidents(plan, r)
     if r.random() < 0.04:
@@ -185,6 +192,23 @@ def _people(plan: Plan, r: Random) -> None:
         )
 
 
+def _at_the_broker(plan: Plan, r: Random) -> None:
+    """What the broker and other people do in the account, beside trading by hand."""
+    bust = 0.5 if plan.base is BEFORE_MIDNIGHT else 0.12  # fees are of a day
+    for share, what, most in (
+        (bust, "bust", 2), (0.12, "replace_elsewhere", 2), (0.15, "move_holding", 3), (0.1, "halt", 2),
+        (0.08, "resume", 2),
+    ):  # fmt: skip
+        for _ in range(r.randint(1, most) if r.random() < share else 0):
+            arguments: tuple[object, ...] = ()
+            if what == "replace_elsewhere":
+                arguments = (r.choice(("0.5", "1", "1.5")), r.choice(("0.99", "1", "1.01")))
+            if what == "move_holding":
+                symbol = r.choice(("AAPL", "MSFT", "BTC/USD"))
+                arguments = (symbol, "0.05" if "/" in symbol else r.choice(("5", "-3", "30")))
+            plan.deeds.append(Deed(r.uniform(0, plan.duration_s), what, arguments))
+
+
 def _fields(plan: Plan, symbol: str, r: Random) -> dict[str, object]:
     is_crypto = symbol not in {"AAPL", "MSFT"}
     side = "buy" if r.random() < 0.7 else "sell"
@@ -199,7 +223,7 @@ def _fields(plan: Plan, symbol: str, r: Random) -> dict[str, object]:
         if r.random() < 0.3:
             fields["time_in_force"] = "ioc"
     if r.random() < 0.25:
-        fields["valid_for_s"] = r.choice(("1.5", "4", "600"))
+        fields["valid_for_s"] = r.choice(("1.5", "4", "90"))
     return fields
 
 
@@ -216,7 +240,7 @@ def _accidents(plan: Plan, r: Random) -> None:
         plan.ambushes.append(Ambush("engine", r.choice(CALLS), r.randint(1, 6), r.randint(0, 30), "freeze"))
     for share, what, most in (
         (0.25, "cut_streams", 0.0), (0.12, "break_store", 3.0), (0.15, "break_wire", 4.0), (0.15, "break_redis", 4.0),
-        (0.05, "flush_redis", 0.0), (0.12, "stop_engine", 0.0), (0.2, "mute_prices", 6.0),
+        (0.05, "flush_redis", 0.0), (0.12, "stop_engine", 0.0), (0.2, "mute_prices", 6.0), (0.08, "blank_prices", 6.0),
     ):  # fmt: skip
         if r.random() < share:
             arguments = (r.uniform(0.2, most),) if most else ()

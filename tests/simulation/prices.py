@@ -13,7 +13,10 @@ from tests.simulation.world import World
 
 
 class SimPrices:
-    """`fresh_at` has when a fresh price of each symbol was shown: an invariant looks at it."""
+    """`fresh_at` has when a fresh price of each symbol was shown: an invariant looks at it.
+
+    Mute prices do not move and are stale, blank ones were never seen, until somebody asks the broker.
+    """
 
     def __init__(self, world: World, venue: Venue, fresh_at: dict[str, list[float]]) -> None:
         self._world = world
@@ -21,11 +24,15 @@ class SimPrices:
         self._asked_at: dict[str, float] = {}
         self.fresh_at = fresh_at
         self.is_mute_until = -1.0
+        self.is_blank_until = -1.0
 
     def price(self, symbol: str, max_age_s: Decimal) -> Price:
         now = self._world.loop.time()
-        is_fresh = now >= self.is_mute_until or self._asked_at.get(symbol, -9.0) > now - 0.5
+        is_asked = self._asked_at.get(symbol, -9.0) > now - 0.5
+        is_fresh = now >= self.is_mute_until or is_asked
         last = self._venue.prices[symbol]
+        if now < self.is_blank_until and not is_asked:
+            return Price(symbol, None, None, None, None, fresh=False)
         if is_fresh:
             self.fresh_at.setdefault(symbol, []).append(now)
         return Price(symbol, last, last, last, self._world.now(), fresh=is_fresh)

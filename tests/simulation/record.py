@@ -83,6 +83,7 @@ class Record:
         self.instruments: dict[str, Instrument] = {}
         self.aliases: dict[str, str] = {"BTCUSDT": "BTC/USD"}
         self.config_values: dict[str, str] = dict(DEFAULTS)
+        self.highest = {key: Decimal(value) for key, value in DEFAULTS.items()}  # that each limit has been
         self.config_modes: dict[str, str] = dict.fromkeys(DEFAULTS, "enforce")
         self.config_version = 1
         self.reports: dict[str, tuple[UUID | None, str, Mapping[str, object], datetime]] = {}
@@ -304,6 +305,7 @@ class Record:
     def set_config(self, key: str, value: str) -> None:
         """What a person does in psql."""
         self.config_values[key] = value
+        self.highest[key] = max(self.highest[key], Decimal(value))
         self.config_version += 1
 
     def pending(self, account_id: UUID, after_seq: int, limit: int) -> Sequence[Order]:

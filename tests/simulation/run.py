@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.simulation.house import House
-from tests.simulation.invariants import Watch, check_all, is_settled
+from tests.simulation.invariants import check_all, is_settled
 from tests.simulation.plan import planned
+from tests.simulation.watch import Watch
 
 HEALED_WITHIN_S = 200.0
 STEPS_MAX = 600_000

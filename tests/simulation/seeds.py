@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from tests.simulation.run import Result, collect, quietly, simulate
@@ -30,9 +29,10 @@ def results(first: int, count: int, processes: int) -> Iterator[Line]:
         yield from _batch(seeds)
         return
     batches = [seeds[place : place + AT_ONCE] for place in range(0, count, AT_ONCE)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=20) as pool:
-        for done in as_completed(pool.submit(_listed, batch) for batch in batches):
-            yield from done.result()
+    # Not concurrent.futures: with max_tasks_per_child its pool of Python 3.11 can hang when its workers have ended.
+    with get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+        for done in pool.imap_unordered(_listed, batches):
+            yield from done
 
 
 def _listed(seeds: range) -> list[Line]:

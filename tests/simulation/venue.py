@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 from zoneinfo import ZoneInfo
@@ -35,6 +35,7 @@ WORDS = {
     OrderStatus.CANCELLED: "canceled",
     OrderStatus.EXPIRED: "expired",
     OrderStatus.REJECTED: "rejected",
+    OrderStatus.REPLACED: "replaced",
 }
 INSTRUMENTS = (
     Instrument("AAPL", AssetClass.STOCK, "a1", tradable=True, fractionable=True, shortable=True),
@@ -63,6 +64,8 @@ class VenueOrder:
     updated_at: datetime | None = None
     fills: list[BrokerFill] = field(default_factory=list)
     is_maker: bool = False
+    replaced_by: str | None = None
+    replaces: str | None = None
 
     @property
     def leaves(self) -> Decimal:
@@ -73,7 +76,7 @@ class VenueOrder:
         return BrokerOrder(
             self.id, self.client_id, self.instrument.symbol, self.instrument.asset_class, self.side, self.qty,
             str(self.type), self.time_in_force, self.status, WORDS[self.status], self.filled, average,
-            self.limit_price, self.submitted_at, self.updated_at or self.submitted_at,
+            self.limit_price, self.submitted_at, self.updated_at or self.submitted_at, self.replaced_by, self.replaces,
         )  # fmt: skip
 
 
@@ -86,10 +89,13 @@ class Venue:
         self.by_client: dict[str, VenueOrder] = {}
         self.held: dict[str, Decimal] = {}
         self.cost: dict[str, Decimal] = {}
-        self.fees: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+        self.fees: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}  # not posted yet
+        self.fee_of: dict[str, tuple[str, Decimal, Decimal]] = {}  # of each execution: the day ("": posted), coin, cash
         self.posted: list[FeeActivity] = []
-        self.fills: list[tuple[float, BrokerFill]] = []  # with when the activities show it
+        self.fills: list[tuple[float, BrokerFill]] = []  # with when the activities show it; busts too
+        self.busted: set[str] = set()  # executions
         self.prices: dict[str, Decimal] = {"AAPL": Decimal(100), "MSFT": Decimal(50), "BTC/USD": Decimal(20000)}
+        self.lowest = dict(self.prices)  # so far
         self.frozen_at: dict[str, datetime] = {}  # prices that do not move any more
         self.closes_at = world.base + timedelta(hours=1)
         self.is_open = True
@@ -173,12 +179,12 @@ class Venue:
         )
         order.fills.append(fill)
         self.fills.append((world.loop.time() + activity_after_s, fill))
-        self._hold(order, qty, price)
+        self._hold(order, qty, price, execution)
         world.note("filled", order.client_id[-6:], qty, order.filled)
         word = "fill" if order.status is OrderStatus.FILLED else "partial_fill"
         self._event(order, UpdateKind.FILL, word, fill)
 
-    def _hold(self, order: VenueOrder, qty: Decimal, price: Decimal) -> None:
+    def _hold(self, order: VenueOrder, qty: Decimal, price: Decimal, execution: str) -> None:
         symbol = order.instrument.symbol
         before = self.held.get(symbol, ZERO)
         self.held[symbol] = before + order.side.sign * qty
@@ -187,11 +193,56 @@ class Venue:
             rate = MAKER if order.is_maker else TAKER
             bought = order.side is Side.BUY
             fee = (qty * rate * (1 if bought else price)).quantize(FEE_STEP, ROUND_UP)
-            key = (self.today(), symbol)
-            coin, cash = self.fees.get(key, (ZERO, ZERO))
-            if bought:
-                self.held[symbol] -= fee
-            self.fees[key] = (coin - fee, cash) if bought else (coin, cash - fee)
+            coin, cash = (fee, ZERO) if bought else (ZERO, fee)
+            self.held[symbol] -= coin
+            self.fee_of[execution] = (self.today(), coin, cash)
+            self._owe(self.today(), symbol, coin, cash)
+
+    def _owe(self, day: str, symbol: str, coin: Decimal, cash: Decimal) -> None:
+        """Fees of a day that its end will post; negative where they are given back."""
+        before = self.fees.pop((day, symbol), (ZERO, ZERO))
+        after = (before[0] - coin, before[1] - cash)
+        if any(after):
+            self.fees[day, symbol] = after
+
+    def bust(self, fill: BrokerFill) -> None:
+        """Take an execution of an ended order back, with its fee: not posted where it was not yet, else given back."""
+        order, world, symbol = self.orders[fill.broker_order_id], self._world, fill.symbol
+        assert fill.execution_id is not None
+        if order.status in OPEN or fill.execution_id in self.busted:
+            return
+        self.busted.add(fill.execution_id)
+        order.filled -= fill.qty
+        order.value -= fill.qty * fill.price
+        order.updated_at = world.now()
+        self.held[symbol] -= fill.side.sign * fill.qty
+        if order.instrument.is_crypto:
+            day, coin, cash = self.fee_of[fill.execution_id]
+            self.held[symbol] += coin
+            self._owe(day or self.today(), symbol, -coin, -cash)
+        name = f"bust-{fill.execution_id}"
+        taken_back = replace(
+            fill, cum_qty=ZERO, transacted_at=order.updated_at, execution_id=name, activity_id=name, is_bust=True
+        )
+        self.fills.append((world.loop.time(), taken_back))
+        world.note("busted", order.client_id[-6:], fill.qty)
+        self._event(order, UpdateKind.RESTATED, "restated")
+
+    def replace(self, old: VenueOrder, client_id: str, qty: Decimal, limit_price: Decimal | None) -> VenueOrder | None:
+        """PATCH: another order takes over what is left of `qty`; None where the old one has ended or filled so much."""
+        if old.status not in OPEN or qty <= old.filled or client_id in self.by_client:
+            return None
+        world = self._world
+        new = VenueOrder(
+            str(world.new_id()), client_id, old.instrument, old.side, qty - old.filled, old.type, old.time_in_force,
+            limit_price, world.now(), world.loop.time(), is_maker=old.is_maker, replaces=old.id,
+        )  # fmt: skip
+        self.orders[new.id] = self.by_client[new.client_id] = new
+        old.status, old.replaced_by, old.updated_at = OrderStatus.REPLACED, new.id, world.now()
+        world.note("replaced", old.client_id[-6:], "by", client_id, new.qty)
+        self._event(old, UpdateKind.REPLACED, "replaced")
+        self._event(new, UpdateKind.ACCEPTED, "new")
+        return new
 
     def end(self, order: VenueOrder, status: OrderStatus) -> None:
         """Cancelled, expired, or rejected after it was accepted."""
@@ -214,6 +265,7 @@ class Venue:
             self.posted.append(FeeActivity(f"fee-{self._activities}", symbol, day, coin, None, cash))
             self._world.note("fees", day, symbol, coin, cash)
         self.fees.clear()
+        self.fee_of = {execution: ("", coin, cash) for execution, (_, coin, cash) in self.fee_of.items()}
 
     def close_market(self) -> None:
         """Stocks stop trading: DAY orders expire."""

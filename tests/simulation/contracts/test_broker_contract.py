@@ -37,6 +37,18 @@ class Subject:
 
     broker: Any
     world: World | None = None
+    venue: Venue | None = None
+    paper: Any = None
+
+    async def bust_all(self) -> None:
+        """The broker takes every execution back."""
+        if self.venue is not None:
+            for _, fill in list(self.venue.fills):
+                self.venue.bust(fill)
+            return
+        account_id = (await self.broker.account()).broker_account_id
+        for fill in await asyncio.to_thread(lambda: self.paper.control.fills(account_id=account_id)):
+            await asyncio.to_thread(self.paper.control.bust, fill["execution_id"])
 
     async def do(self, work: Awaitable[T]) -> T:
         if self.world is None:
@@ -84,12 +96,12 @@ async def subject(paper: Any) -> AsyncIterator[Subject]:
         world.calm = True
         venue, faults = Venue(world), WireFaults()
         exchange, streams = Exchange(world, venue, Habits()), Streams(world, faults)
-        yield Subject(SimBroker(world, venue, exchange, faults, streams, RequestBudget(0, world.clock)), world)
+        yield Subject(SimBroker(world, venue, exchange, faults, streams, RequestBudget(0, world.clock)), world, venue)
         return
     clock = SystemClock()
     broker = AlpacaBroker(Transport(paper.url, Keys(paper.key), RequestBudget(0, clock), clock))
     await broker.instruments()
-    yield Subject(broker)
+    yield Subject(broker, paper=paper)
     await broker.close()
 
 
@@ -155,3 +167,21 @@ async def test_executions_add_up_and_the_fee_is_taken_in_the_coin(subject: Subje
 async def test_crypto_that_is_not_held_cannot_be_sold(subject: Subject) -> None:
     with pytest.raises(BrokerRefused):
         await subject.do(subject.broker.submit(ticket("50", side=Side.SELL)))
+
+
+async def test_a_trade_that_is_taken_back_is_listed_beside_it_with_its_fee_given_back(subject: Subject) -> None:
+    market = ticket("0.01")
+    before = {one.symbol: one.qty for one in await subject.do(subject.broker.positions())}
+    await subject.do(subject.broker.submit(market))
+    filled = await subject.until(market.client_order_id, lambda one: one.status is OrderStatus.FILLED)
+    fills = await subject.do(subject.broker.fills_of(filled.broker_order_id))
+    await subject.bust_all()
+    after = await subject.until(market.client_order_id, lambda one: not one.filled_qty)
+    assert after.status is OrderStatus.FILLED
+    listed = await subject.do(subject.broker.fills_of(filled.broker_order_id))
+    assert [one for one in listed if not one.is_bust] == fills
+    busts = [one for one in listed if one.is_bust]
+    assert sorted((one.qty, one.price) for one in busts) == sorted((one.qty, one.price) for one in fills)
+    assert len({one.reference for one in busts}) == len(fills)
+    held = {one.symbol: one.qty for one in await subject.do(subject.broker.positions())}
+    assert held.get("BTC/USD", Decimal(0)) == before.get("BTC/USD", Decimal(0))

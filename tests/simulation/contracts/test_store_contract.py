@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from oms.domain.drift import Cause, Drift, DriftKind, DriftState, Resolution
 from oms.domain.errors import Fenced, StoreConflict
 from oms.domain.events import EventKind, OrderEvent
 from oms.domain.fills import Fill
@@ -19,7 +20,7 @@ from oms.domain.positions import Adjustment, AdjustmentKind, Position
 from oms.domain.reports import BrokerAccount
 from oms.domain.signals import Signal
 from oms.domain.values import ZERO, AssetClass, OrderType, Side, TimeInForce
-from oms.ports import Changes, Store
+from oms.ports import Changes, Halt, Store
 from oms.storage.database import open_pool
 from oms.storage.engine import PostgresStore
 from oms.storage.signals import PostgresSignalStore
@@ -202,3 +203,38 @@ async def test_what_is_open_is_loaded_and_the_trail_has_no_gap(subject: Subject)
     assert [order.id for order in await subject.do(store.pending(subject.account_id, 0, 10))] == [three.id]
     assert [seq for seq, _ in await subject.do(store.events(subject.account_id, 0, 10))] == [1, 2, 3, 4]
     assert await subject.do(store.last_event(subject.account_id)) == 4
+
+
+async def test_differences_stand_until_they_are_resolved(subject: Subject) -> None:
+    store: Store = subject.store
+    first = Drift(
+        1, subject.account_id, DriftKind.POSITION, "AAPL", "AAPL", Cause.UNEXPLAINED, "8", "10", NOW, NOW, blocks=True
+    )
+    await subject.commit(Changes(drift={1: first}))
+    working = await subject.do(store.load(subject.account_id))
+    assert (list(working.drift), working.last_drift_id) == ([first], 1)
+    ignored = replace(first, state=DriftState.IGNORED, blocks=False, resolution=Resolution.IGNORED, resolved_by="ann")
+    await subject.commit(Changes(drift={1: ignored}))
+    over = replace(ignored, state=DriftState.RESOLVED, resolution=Resolution.CHANGED)
+    second = replace(first, id=2, theirs="11")
+    await subject.commit(Changes(drift={1: over, 2: second}))
+    working = await subject.do(store.load(subject.account_id))
+    assert (list(working.drift), working.last_drift_id) == ([second], 2)
+
+
+async def test_a_halt_and_what_was_agreed_are_kept(subject: Subject) -> None:
+    store: Store = subject.store
+    assert (await subject.do(store.load(subject.account_id))).account.halt is None
+    for halt in (Halt(True, NOW, "ann", "because"), Halt(False, NOW + timedelta(seconds=1), "bob", "over")):
+        await subject.commit(Changes(halt=halt))
+        await subject.commit(Changes(in_sync_at=NOW))
+        account = (await subject.do(store.load(subject.account_id))).account
+        assert (account.halt, account.in_sync_at) == (halt, NOW)
+
+
+async def test_what_is_booked_is_known_by_its_reference(subject: Subject) -> None:
+    movement = Adjustment(
+        new_id(), subject.account_id, "AAPL", AdjustmentKind.BUST, Decimal(-1), Decimal(9), ZERO, NOW, "bust:a1"
+    )
+    await subject.commit(Changes(adjustments=[movement]))
+    assert await subject.do(subject.store.booked(subject.account_id, ["bust:a1", "bust:a2"])) == {"bust:a1"}
