@@ -190,7 +190,7 @@ async def test_a_replaced_entry_takes_its_legs_along(house: House) -> None:
 
 
 async def test_a_stop_that_is_replaced_before_its_take_profit_works_triggers_once_it_is_there(house: House) -> None:
-    """Found by test_whatever_comes: the replacement was worked while it was still pending_new, and filled while held."""
+    """Found by test_whatever_comes: the replacement was worked while still pending_new, and filled while held."""
     house.send("AAPL", "sell", 3)
     house.hand.pass_by(1)
     exits = {"take_profit": {"limit_price": "220"}, "stop_loss": {"stop_price": "240"}}
