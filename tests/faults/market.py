@@ -60,8 +60,9 @@ async def _clock_moved(site: Site, seconds: int) -> float:
     for side in ("buy", "sell"):  # sent and filled as before: neither stale nor early
         await rig.ended(await rig.accept(side=side, valid_for_s=20))
     while True:
-        offset = (await rig.health())["components"]["clock"]["offset_s"]
-        if abs(offset - seconds) < 60:
+        # An engine that has lost its session for a moment tells of no clock.
+        offset = (await rig.health())["components"].get("clock", {}).get("offset_s")
+        if offset is not None and abs(offset - seconds) < 60:
             break
         assert time.monotonic() - begun < 150, f"health does not show the offset: {offset}"
         await asyncio.sleep(0.5)

@@ -49,7 +49,7 @@ class Resolution(StrEnum):
     """How it ended."""
 
     SETTLED_ITSELF = "settled_itself"
-    CHANGED = "changed"  # an ignored one became another difference, which has a row of its own
+    CHANGED = "changed"  # an ignored or a blocking one became another difference, which has a row of its own
     ADOPTED = "adopted"  # a person took over the broker's word
     IGNORED = "ignored"  # a person accepted it as it is
     TAKEN_IN = "taken_in"  # somebody else's order, in our books now

@@ -65,18 +65,20 @@ class DriftLedger:
         counts: bool = True,
     ) -> Changes:
         """A difference stands: a new row, or one more pass that saw it (`counts`). An ignored one stays ignored while
-        it is the same."""
+        it is the same. One that blocks and becomes another is another row, so that nobody adopts what they did not see;
+        it goes on blocking."""
         at, before = self._now(), self._standing.get((kind, subject))
-        if before is not None and before.state is DriftState.IGNORED:
-            if _same(before, str(ours), str(theirs)):
-                return Changes()
-            changes = self.over(kind, subject, Resolution.CHANGED)
-            before = None
-        else:
-            changes = Changes()
+        passes, changes = 1, Changes()
+        if before is not None and not _same(before, str(ours), str(theirs)):
+            if before.state is DriftState.IGNORED or before.blocks:
+                passes = before.passes + counts if before.blocks else 1
+                changes = self.over(kind, subject, Resolution.CHANGED)
+                before = None
+        elif before is not None and before.state is DriftState.IGNORED:
+            return Changes()
         if before is None:
             row = self._row(kind, subject, symbol, cause, str(ours), str(theirs), at, order_id)
-            after = replace(row, blocks=blocks)
+            after = replace(row, blocks=blocks, passes=passes)
         else:
             after = replace(
                 before, cause=cause, ours=str(ours), theirs=str(theirs), last_seen=at,

@@ -63,6 +63,27 @@ async def test_adopting_books_the_difference_once(trading: Trading) -> None:
     assert trading.session.reconciler.findings.in_sync_at is not None
 
 
+async def test_a_blocking_difference_that_becomes_another_has_another_number(trading: Trading) -> None:
+    """What a person saw was 2: when it has become 3, that number adopts nothing."""
+    await made_to_differ(trading)
+    await trading.until(lambda: trading.standing()[0].blocks)
+    [seen] = trading.standing()
+    await trading.session.journal.flush()
+    await trading.stop()
+    await trading.pool.execute("update positions set qty = qty - 1 where symbol = 'AAPL'")
+    await trading.start()
+    [now] = trading.standing()
+    assert (now.id > seen.id, now.delta, now.blocks) == (True, 3, True)
+    outcome, message = await trading.command("drift_adopt", drift_id=seen.id)
+    assert (outcome, message.startswith(f"no drift {seen.id} stands")) == ("refused", True)
+    assert await trading.position("AAPL") == 7
+    assert (await trading.command("drift_adopt", drift_id=now.id))[0] == "done"
+    assert await trading.position("AAPL") == 10
+    assert [(row["state"], row["resolution"]) for row in await trading.drift()] == [
+        ("resolved", "changed"), ("resolved", "adopted"),
+    ]  # fmt: skip
+
+
 async def test_ignoring_unblocks_until_the_difference_changes(trading: Trading) -> None:
     await made_to_differ(trading)
     await trading.until(lambda: trading.standing()[0].blocks)
