@@ -16,7 +16,7 @@ def test_backups_and_snapshots_are_made_old_ones_go_and_failures_show(
 ) -> None:
     data = tmp_path / "data"
     servers = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_clean_url, "QUESTDB_URL": questdb_url}
-    often = {"OMS_BACKUP_EVERY": "1s", "OMS_BACKUP_KEEP": "2", "OMS_SNAPSHOT_EVERY": "1s", "OMS_SNAPSHOT_KEEP": "3"}
+    often = {"OMS_BACKUP_EVERY": "3s", "OMS_BACKUP_KEEP": "2", "OMS_SNAPSHOT_EVERY": "3s", "OMS_SNAPSHOT_KEEP": "3"}
     backups, snapshots = data / "backups", data / "snapshots"
 
     def made(folder: Path) -> list[str]:
