@@ -81,6 +81,8 @@ class House:
         TradeEvents(self.ledger, self.store)
         self.core.start()
         self.account: Account = self.ledger.account("mock")
+        ((self._before,),) = self.store.read("select count(*) from orders")
+        self._sent = 0
 
     def _note(self, update: Update) -> None:
         self.told.append((update.event, update.execution))
@@ -100,13 +102,16 @@ class House:
         return [self.account.open_orders[leg] for leg in order.legs]
 
     def send(self, symbol: str, side: str, qty: object, **fields: object) -> Order:
+        """Send an order and give it back. Its id is counted where none is given, because luck depends on it."""
         crypto = "/" in symbol
+        self._sent += 1
         kind = {"type": "limit"} if "limit_price" in fields else {"type": "market"}
         body = {
             "symbol": symbol,
             "side": side,
             "qty": qty,
             "time_in_force": "gtc" if crypto else "day",
+            "client_order_id": f"house-{self._before}-{self._sent}",
             **kind,
             **fields,
         }
