@@ -66,7 +66,7 @@ class Desk:
                 self._groups.resume(order)
             elif order.replaces is None and order.status in {Status.PENDING_NEW, Status.ACCEPTED}:
                 self._floor.bring(order)
-            elif order.status is not Status.PENDING_NEW:
+            elif order.status not in {Status.PENDING_NEW, Status.PENDING_REPLACE}:
                 self._floor.work(order)
         return [order for order in orders if order.replaces and order.status is Status.PENDING_NEW]
 

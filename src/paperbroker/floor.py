@@ -14,7 +14,7 @@ from paperbroker.faults import Facts, Faults
 from paperbroker.groups import Groups
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice, RestingOrders, fill_price, rest_of
-from paperbroker.orders import Order, Role, Side, TimeInForce
+from paperbroker.orders import Order, Side, TimeInForce
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Quote, Trade
 from paperbroker.statuses import Event, Status
@@ -116,8 +116,10 @@ class Floor:
             self._ledger.change(order, Event.ORDER_CANCEL_REJECTED)
             if order.status in _ASLEEP:
                 self.bring(order)
-            elif not self._groups.waits_for_entry(order) or order.group_role is Role.ENTRY:
+            elif order.status is not Status.HELD:
                 self.work(order)
+            elif not self._groups.waits_for_entry(order):  # which was filled while the cancel was pending
+                self._groups.go_on(order)
             return
         self.end(order, Event.CANCELED)
 
@@ -234,7 +236,7 @@ class Floor:
     def _watch(self, order: Order) -> None:
         """Trail the price, and go to work once it has reached the stop."""
         price = self._prices.current(order.symbol)
-        if price is None or not self._works(order) or not order.awaits_trigger:
+        if price is None or not order.is_open or not self._works(order) or not order.awaits_trigger:
             return
         if trail(order, price):
             self._ledger.keep(order)

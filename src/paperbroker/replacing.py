@@ -112,6 +112,9 @@ class Replacing:
                 self._floor.end(new, Event.REJECTED)
             else:
                 self._finish(old, new)
+        for account in self._ledger.accounts():
+            for old in list(account.open_orders.values()):
+                self._turn_down(old)  # those whose replacement had ended already
 
     def _request(self, old: Order, changes: Changes) -> OrderRequest:
         """The old order with the changes. Raises Refusal for what cannot be changed."""
@@ -198,7 +201,14 @@ class Replacing:
     def _turn_down(self, old: Order) -> None:
         if old.status is Status.PENDING_REPLACE:
             self._ledger.change(old, Event.ORDER_REPLACE_REJECTED)
+            self._work_again(old)
+
+    def _work_again(self, old: Order) -> None:
+        """A leg that is held goes on waiting for its entry, unless that was filled meanwhile."""
+        if old.status is not Status.HELD:
             self._floor.work(old)
+        elif not self._groups.waits_for_entry(old):
+            self._groups.go_on(old)
 
     def _take_over(self, old: Order, new: Order, left: Decimal) -> None:
         held = old.former_status is Status.HELD

@@ -77,7 +77,7 @@ class Store:
         self._uncopied_rows = 0
         self._fill_log = _FillLog(folder / "fills.jsonl", self._reader)
         self._fill_seq = self._highest("fills")
-        self._order_seq = self._highest("orders")
+        self._order_seq = self._kept_seq = self._highest("orders")
         self._taken = TakenIds(self._reader)
         self._places: dict[int, tuple[int, str | None]] = {}  # of the open orders that are kept, by seq
         self._batch = _Batch()
@@ -222,7 +222,7 @@ class Store:
         for order, asset, wire in batch.orders.values():
             state = _encode(order) if order.is_open else None
             place, before = _place(order), self._places.pop(order.seq, None)
-            if before is None:
+            if order.seq > self._kept_seq:
                 fresh.append(_order_row(order, asset, wire, state))
             else:
                 changed.append((int(order.is_open), wire, state, order.seq))
@@ -230,6 +230,8 @@ class Store:
                     moved.append((*place, order.seq))
             if state is not None:
                 self._places[order.seq] = place
+        # An order is put by whoever takes its number, so what a batch lacks up to here never comes.
+        self._kept_seq = max((self._kept_seq, *(order.seq for order, _, _ in batch.orders.values())))
         return fresh, changed, moved
 
 

@@ -203,3 +203,16 @@ async def test_a_stop_that_is_replaced_before_its_take_profit_works_triggers_onc
     await house.store.settled()
     told = [event for order_id, event in house.events if order_id == reached.id]
     assert told == ["pending_new", "held", "new", "fill"]
+
+
+async def test_an_exit_whose_cancel_is_turned_down_after_its_entry_was_filled_works(house: House) -> None:
+    """Found by test_whatever_comes: it rested in the market while it was held."""
+    entry = house.send("AAPL", "buy", 1, limit_price="225", **BRACKET)
+    house.hand.pass_by(1)
+    profit, stop = house.legs(entry)
+    house.core.faults.add({"kind": "reject_cancel"})
+    house.desk.cancel(house.account, profit.id)
+    house.core.floor.fill_all(entry)
+    house.hand.pass_by(1)
+    assert (entry.status, profit.status, stop.status) == (Status.FILLED, Status.NEW, Status.HELD)
+    assert profit.hold_qty == 1

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.paperbroker.house import House
 
 from paperbroker.orders import Order
-from paperbroker.statuses import Status
+from paperbroker.statuses import Event, Status
 
 
 @pytest.fixture
@@ -117,3 +117,15 @@ async def test_a_replacement_survives_a_restart(house: House, tmp_path: Path) ->
     again = House(tmp_path)
     assert old.id not in again.account.open_orders
     assert again.account.open_orders[new.id].status is Status.NEW
+
+
+async def test_a_replacement_that_ended_before_a_restart_gives_the_order_back(house: House, tmp_path: Path) -> None:
+    old = house.send("AAPL", "buy", 1, limit_price="1")
+    house.hand.pass_by(1)
+    new = house.replace(old, limit_price="2")
+    house.core.floor.end(new, Event.CANCELED)
+    assert old.status is Status.PENDING_REPLACE
+    await house.store.close()
+    again = House(tmp_path)
+    assert [(order.id, order.status) for order in again.account.open_orders.values()] == [(old.id, Status.NEW)]
+    await again.store.close()

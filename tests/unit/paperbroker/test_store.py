@@ -85,3 +85,21 @@ async def test_nothing_is_left_in_memory_of_orders_that_have_ended(tmp_path: Pat
     assert _alive() == []
     assert house.store.read("select count(*) from orders") == [(40,)]
     await house.store.close()
+
+
+async def test_an_order_that_has_ended_can_be_kept_once_more(tmp_path: Path) -> None:
+    """Found by test_whatever_comes: it was taken for a fresh one, and the commit failed."""
+    house = House(tmp_path)
+    house.quote("AAPL", "229.99", "230")
+    order = house.send("AAPL", "buy", 1)
+    house.hand.pass_by(1)
+    await house.store.settled()
+    assert not order.is_open
+    house.ledger.keep(order)
+    await house.store.settled()
+    await house.store.close()
+    again = House(tmp_path)
+    again.send("AAPL", "buy", 1, limit_price="1")
+    await again.store.settled()
+    assert again.store.read("select count(*) from orders") == [(2,)]
+    await again.store.close()
