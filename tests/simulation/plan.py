@@ -155,10 +155,11 @@ def _outage(plan: Plan, r: Random) -> None:
 
 def _people(plan: Plan, r: Random) -> None:
     rush = r.uniform(0, plan.duration_s) if r.random() < 0.4 else None
-    favourite = r.choice(("AAPL", "MSFT", "BTCUSD"))
+    favourite = r.choice(("AAPL", "MSFT", "BTCUSD")) if plan.is_open else "BTCUSD"
     for _ in range(r.randint(2, 9)):
         at = r.uniform(0, plan.duration_s) if rush is None or r.random() < 0.4 else rush + r.random() * 0.002
-        symbol = favourite if r.random() < 0.6 else r.choice(("AAPL", "MSFT", "BTCUSD", "btc/usd"))
+        is_favourite = r.random() < (0.6 if plan.is_open else 0.9)
+        symbol = favourite if is_favourite else r.choice(("AAPL", "MSFT", "BTCUSD", "btc/usd"))
         plan.wishes.append(
             Wish(
                 at=at,
@@ -206,7 +207,8 @@ def _at_the_broker(plan: Plan, r: Random) -> None:
             if what == "move_holding":
                 symbol = r.choice(("AAPL", "MSFT", "BTC/USD"))
                 arguments = (symbol, "0.05" if "/" in symbol else r.choice(("5", "-3", "30")))
-            plan.deeds.append(Deed(r.uniform(0, plan.duration_s), what, arguments))
+            earliest = 4.0 if what == "bust" and not plan.is_open and plan.duration_s > 5.0 else 0.0  # after midnight
+            plan.deeds.append(Deed(r.uniform(earliest, plan.duration_s), what, arguments))
 
 
 def _fields(plan: Plan, symbol: str, r: Random) -> dict[str, object]:
