@@ -195,6 +195,7 @@ class Session:
             await self.reconciler.full()  # what comes in meanwhile waits in the queue
             while not arrived.empty():
                 await self._take(arrived.get_nowait())
+            await self.journal.flush()  # running says that all of it is stored
             self.fulls += 1
             self._look_at_account()
             self.rest_error = ""
