@@ -55,8 +55,14 @@ class UpkeepLog:
 
     def went_well(self, name: str) -> None:
         """It has been done."""
-        if self._failing.pop(name, None) is not None:
-            self._write()
+        if name in self._failing:
+            before = self._failing
+            self._failing = {other: failing for other, failing in before.items() if other != name}
+            try:
+                self._write()
+            except OSError:
+                self._failing = before  # the file says so still; the next success tries again
+                raise
 
     def _write(self) -> None:
         if not self._failing:

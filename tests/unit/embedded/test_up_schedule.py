@@ -136,6 +136,20 @@ def test_a_failure_of_what_is_no_longer_done_is_forgotten(tmp_path: Path) -> Non
     assert failing_work(tmp_path) == {}
 
 
+def test_an_end_that_cannot_be_noted_is_noted_the_next_time(tmp_path: Path) -> None:
+    upkeep = UpkeepLog(tmp_path, ["backup", "snapshot"])
+    upkeep.failed("backup", "no space", NOW)
+    upkeep.failed("snapshot", "no space", NOW)
+    in_the_way = tmp_path / "upkeep.partial"
+    in_the_way.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        upkeep.went_well("backup")
+    assert set(failing_work(tmp_path)) == {"backup", "snapshot"}
+    in_the_way.rmdir()
+    upkeep.went_well("backup")
+    assert set(failing_work(tmp_path)) == {"snapshot"}
+
+
 def test_an_unreadable_note_shows(tmp_path: Path) -> None:
     (tmp_path / "upkeep.json").write_text("{")
     assert "cannot be read" in failing_work(tmp_path)["upkeep"]
