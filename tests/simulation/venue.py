@@ -90,7 +90,7 @@ class Venue:
         self.held: dict[str, Decimal] = {}
         self.cost: dict[str, Decimal] = {}
         self.fees: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}  # not posted yet
-        self.fee_of: dict[str, tuple[str, Decimal, Decimal]] = {}  # of each execution: the day ("": posted), coin, cash
+        self.fee_of: dict[str, tuple[str, Decimal, Decimal]] = {}  # of each execution: the day, coin, cash
         self.posted: list[FeeActivity] = []
         self.fills: list[tuple[float, BrokerFill]] = []  # with when the activities show it; busts too
         self.busted: set[str] = set()  # executions
@@ -206,7 +206,8 @@ class Venue:
             self.fees[day, symbol] = after
 
     def bust(self, fill: BrokerFill) -> None:
-        """Take an execution of an ended order back, with its fee: not posted where it was not yet, else given back."""
+        """Take an execution of an ended order back, with its fee: not posted where it was not yet, else posted as given
+        back, on the day of the execution."""
         order, world, symbol = self.orders[fill.broker_order_id], self._world, fill.symbol
         assert fill.execution_id is not None
         if order.status in OPEN or fill.execution_id in self.busted:
@@ -219,7 +220,7 @@ class Venue:
         if order.instrument.is_crypto:
             day, coin, cash = self.fee_of[fill.execution_id]
             self.held[symbol] += coin
-            self._owe(day or self.today(), symbol, -coin, -cash)
+            self._owe(day, symbol, -coin, -cash)
         name = f"bust-{fill.execution_id}"
         taken_back = replace(
             fill, cum_qty=ZERO, transacted_at=order.updated_at, execution_id=name, activity_id=name, is_bust=True
@@ -265,7 +266,6 @@ class Venue:
             self.posted.append(FeeActivity(f"fee-{self._activities}", symbol, day, coin, None, cash))
             self._world.note("fees", day, symbol, coin, cash)
         self.fees.clear()
-        self.fee_of = {execution: ("", coin, cash) for execution, (_, coin, cash) in self.fee_of.items()}
 
     def close_market(self) -> None:
         """Stocks stop trading: DAY orders expire."""
