@@ -7,6 +7,7 @@ import msgspec
 
 from paperbroker.accounts import Account, opening_state
 from paperbroker.activities import bust_activity
+from paperbroker.assets import Asset
 from paperbroker.core import Core
 from paperbroker.errors import not_found, unprocessable
 from paperbroker.ids import id_of
@@ -80,6 +81,7 @@ class Books:
         fee, day = Decimal(fill["fee"]), new_york_date(parse(fill["time"]))
         account.unbook(asset, side, qty=qty, price=price, fee=fee, day=day, prices=core.prices, ns=ns)
         core.store.put_account(account)
+        self._cancel_what_is_not_covered(account, asset)
         ((before,),) = core.store.read("select wire from orders where id = ?", (order_id,))
         order = _read(before)
         left = Decimal(order["filled_qty"]) - qty
@@ -104,6 +106,17 @@ class Books:
             )
         )
         return fill
+
+    def _cancel_what_is_not_covered(self, account: Account, asset: Asset) -> None:
+        """Coins cannot be short: open orders that would give away what a bust took back end, the newest first."""
+        if not asset.crypto:
+            return
+        for coin in {asset.coin, asset.quote_currency} - {"USD"}:
+            for order in reversed(list(account.open_orders.values())):
+                traded = self._core.assets[order.symbol]
+                given = traded.coin if order.side is Side.SELL else traded.quote_currency
+                if given == coin and account.held(f"{coin}/USD", Side.SELL) > account.qty(f"{coin}/USD"):
+                    self._core.floor.end(order, Event.CANCELED)
 
     async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
         """Begin anew: no orders, no history, and the holdings that are given (else the opening ones)."""

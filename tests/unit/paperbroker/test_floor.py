@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.paperbroker.house import House
 
+from paperbroker.books import Books
 from paperbroker.matching import Dice, RestingOrders, fill_price
 from paperbroker.orders import Order, OrderType, Side, TimeInForce
 from paperbroker.prices.quotes import Quote
@@ -252,3 +253,18 @@ def test_the_dice_fall_the_same_for_the_same_order_and_differently_for_the_next_
     assert 0.005 <= first <= 0.030
     order.fill(D(1), D(1))
     assert first != dice.delay(order, "fill", (5, 30))
+
+
+async def test_a_bust_ends_the_sales_that_it_leaves_uncovered(house: House) -> None:
+    """Found by test_whatever_comes: coins were sold that had been taken back."""
+    house.quote("BTC/USD", "80000", "80010")
+    house.send("BTC/USD", "buy", "1")
+    house.hand.pass_by(1)
+    resting = house.send("BTC/USD", "sell", "0.2", limit_price="90000")
+    too_much = house.send("BTC/USD", "sell", "1.2", limit_price="95000")
+    house.hand.pass_by(1)
+    await house.store.settled()
+    for execution in [execution for _, execution in house.told if execution is not None]:
+        Books(house.core).bust(execution.id)
+    assert house.account.qty("BTC/USD") == D("0.5")
+    assert [order.status for order in (resting, too_much)] == [Status.NEW, Status.CANCELED]
