@@ -74,13 +74,20 @@ class Deeds:
             self._house.exchange.take(new)
 
     def bust(self) -> None:
-        """The broker takes an execution of an order that has ended back."""
+        """The broker takes an execution of an order that has ended back.
+
+        Not one of two that are equal but for their day: a bust does not say which it is, and fees are of a day.
+        """
         venue = self._house.venue
         ended = [
             fill
             for _, fill in venue.fills
             if not fill.is_bust and fill.execution_id not in venue.busted
             and venue.orders[fill.broker_order_id].status not in OPEN
+            and not any(
+                (one.qty, one.price) == (fill.qty, fill.price) and one is not fill
+                for one in venue.orders[fill.broker_order_id].fills
+            )
         ]  # fmt: skip
         if ended:
             fill = self._random.choice(ended)

@@ -39,6 +39,8 @@ async def adopt(desk: Desk) -> datetime:
         before = after
     else:
         raise BrokerError("the account trades too much elsewhere to be taken in; trying again")
+    # Whatever was taken back by then is in the positions, be it later than when the looking began.
+    at = max([at, *(fill.transacted_at for fill in fills if fill.is_bust)])
     changes = Changes(watermark=at)
     for seen, baseline, busted in await _foreign_orders(broker, orders, fills):
         if book.find(seen) is None:
@@ -76,9 +78,9 @@ async def _foreign_orders(
     known = {
         order.broker_order_id: order
         for order in orders
-        if order.filled_qty or not order.status.is_final or order.broker_order_id in baselines
+        if order.filled_qty or not order.status.is_final or order.broker_order_id in {**baselines, **busted}
     }
-    for broker_order_id in baselines:
+    for broker_order_id in {**baselines, **busted}:
         if broker_order_id not in known:
             try:
                 known[broker_order_id] = await broker.order(broker_order_id)

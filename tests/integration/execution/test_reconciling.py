@@ -172,6 +172,29 @@ async def test_a_bust_before_the_first_contact_is_part_of_what_is_taken_in(store
     assert (found.order.filled_qty, found.order.busted_qty, found.order.status) == (3, 3, OrderStatus.FILLED)
 
 
+@pytest.mark.parametrize("listed", ["bust alone", "bust after the looking began"])
+async def test_a_bust_during_the_first_contact_is_not_booked_beside_it(store: PostgresStore, listed: str) -> None:
+    """The simulation found both: the execution listed late, and the bust between the first and the second look."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    fill = BrokerFill("X1", "AAPL", Side.BUY, Decimal(3), Decimal(100), Decimal(3), NOW, activity_id="a1")
+    bust = replace(fill, cum_qty=Decimal(0), activity_id="a2", is_bust=True)
+    if listed == "bust after the looking began":
+        bust = replace(bust, transacted_at=NOW + timedelta(seconds=5))
+    broker.orders = [
+        BrokerOrder(
+            "X1", "theirs", "AAPL", AssetClass.STOCK, Side.BUY, Decimal(3), "market", TimeInForce.DAY,
+            OrderStatus.FILLED, "filled", Decimal(0), None, None, NOW, NOW,
+        )
+    ]  # fmt: skip
+    broker.fills = [bust] if listed == "bust alone" else [bust, fill]
+    await passed(store, account_id, broker)
+    broker.fills = [bust, fill]
+    session = await passed(store, account_id, broker)
+    assert session.book.position_qty("AAPL") == 0
+    assert not session.book.drift.standing
+
+
 async def test_the_fee_of_a_busted_fill_counts_on_the_day_of_the_fill(store: PostgresStore) -> None:
     """The simulation found it: filled before midnight and taken back after it, the fee was given back twice."""
     account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
