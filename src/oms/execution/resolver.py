@@ -56,6 +56,7 @@ class Resolver:
         self._worth = desk.worth
         self._ledger = ledger
         self._wire = wire
+        self._turn = asyncio.Lock()  # first come, first served: who asks often keeps nobody from a first question
         self._asking: set[UUID] = set()
         self.being_sent: set[UUID] = set()
         self.given_up: set[UUID] = set()
@@ -79,8 +80,9 @@ class Resolver:
         absent_since: float | None = None
         attempt = 0
         while (order := self._open(order_id)) is not None:
-            while self._budget.spare(Purpose.RECONCILE) < 1:  # noqa: ASYNC110 — time is what it waits for
-                await asyncio.sleep(1.0)
+            async with self._turn:
+                while self._budget.spare(Purpose.RECONCILE) < 1:  # noqa: ASYNC110 — time is what it waits for
+                    await asyncio.sleep(1.0)
             try:
                 seen = await self._broker.order_by_client_id(order.client_order_id)
                 await self._ledger.observe(seen)

@@ -18,9 +18,11 @@ from typing import Any
 from tests.simulation.loop import SimLoop
 from tests.unit.execution.scripted import Broker, Running, at_broker
 
+from oms.domain.errors import BrokerNotFound, BrokerUnknown
 from oms.domain.orders import OrderStatus
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, MarketClock
 from oms.domain.values import AssetClass, Side
+from oms.execution.book import PROVEN_ABSENT
 from oms.execution.budget import RequestBudget
 from oms.execution.status import EngineStatus
 from oms.ports import Configs, Purpose, Ticket
@@ -50,6 +52,8 @@ class Counting(Broker):
         self.sent: list[tuple[float, Purpose, str]] = []
         self.resting: dict[str, BrokerOrder] = {}
         self.fills: list[BrokerFill] = []
+        self.loses = False  # each order, without an answer
+        self.asked: list[str] = []  # for what became of which order
 
     async def _request(self, purpose: Purpose, what: str) -> None:
         await self._budget.acquire(purpose)
@@ -58,6 +62,8 @@ class Counting(Broker):
 
     async def submit(self, ticket: Ticket) -> BrokerOrder:
         await self._request(Purpose.SUBMIT, "submit")
+        if self.loses:
+            raise BrokerUnknown("no answer")
         now = self._clock.now()
         order = replace(at_broker(ticket.client_order_id), submitted_at=now, updated_at=now)
         self.resting[order.broker_order_id] = order
@@ -66,6 +72,11 @@ class Counting(Broker):
     async def cancel(self, broker_order_id: str) -> None:
         await self._request(Purpose.CANCEL, "cancel")
         self.cancels.append(broker_order_id)
+
+    async def order_by_client_id(self, client_order_id: str) -> BrokerOrder:
+        await self._request(Purpose.RECONCILE, "by client id")
+        self.asked.append(client_order_id)
+        raise BrokerNotFound(client_order_id)
 
     async def open_orders(self, *_: object) -> Sequence[Any]:
         await self._request(Purpose.RECONCILE, "open orders")
@@ -220,3 +231,22 @@ def test_a_burst_of_signals_leaves_room_for_cancels_and_reconciliation() -> None
         assert minutes.clock.monotonic() - begin < 240  # 120 a minute are also sent
 
     in_virtual_time(burst)
+
+
+def test_forty_orders_of_unknown_fate_are_asked_for_in_turn() -> None:
+    """Who was asked for often must keep nobody from a first question: the simulation found two that waited a minute."""
+
+    async def lost(minutes: Minutes) -> None:
+        broker, begin = minutes.broker, minutes.clock.monotonic()
+        broker.loses = True
+        for _ in range(40):
+            minutes.running.accept(created_at=minutes.clock.now(), valid_for_s=Decimal(5))
+        await minutes.running.until(lambda: len(set(broker.asked)) == 40, 300)
+        assert max(Counter(broker.asked).values()) <= 2
+        await minutes.running.until(lambda: not minutes.running.session.book.open_orders(), 1200)
+        ends = {order.error_code for order in minutes.running.session.book.orders.values()}
+        assert ends == {PROVEN_ABSENT}
+        assert minutes.clock.monotonic() - begin < 900
+        assert broker.in_any_minute(Purpose.RECONCILE) <= 35
+
+    in_virtual_time(lost)
