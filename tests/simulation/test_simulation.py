@@ -16,6 +16,7 @@ from tests.stack import ROOT
 
 SEEDS = 300
 PROCESSES = 2
+FOUND_FAULTS = (1582, 2230, 29938, 36097)
 
 
 def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +29,12 @@ def test_no_invariant_is_violated_in_three_hundred_scenarios() -> None:
     done = simulation("--seeds", str(SEEDS), "--processes", str(PROCESSES))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith(f"{SEEDS} seeds from 0, 0 with violations")
+
+
+@pytest.mark.parametrize("seed", FOUND_FAULTS)
+def test_what_long_runs_found_stays_mended(seed: int) -> None:
+    done = simulation("--seed", str(seed))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_seed_replays_exactly_and_seeds_differ() -> None:

@@ -94,7 +94,8 @@ class Ledger:
                 self.ask_for_all()
                 return
             self._busted.add(seen.reference)
-            stored = await self._store.find_order(self._account_id, seen.broker_order_id, None)
+            # By our own id: the broker's may not be stored yet.
+            stored = await self._store.find_order(self._account_id, None, None, order.id)
             same = [one for one in stored.fills if (one.qty, one.price) == (seen.qty, seen.price)] if stored else []
             # A fee is of the day of its fill. Those of an adopted position are not trued up on the day it was adopted.
             fee_at = adopted_at or seen.transacted_at
