@@ -264,7 +264,8 @@ class Proxy:
             await trap.may_arrive.wait()
             self._pass(data, link)
             await link.server.drain()
-            await asyncio.sleep(0.5)  # the server answers into the void
+            async with asyncio.timeout(60):  # the server answers into the void; who hangs up early may not be heard
+                await link.answers.read(CHUNK)
         finally:
             link.server.transport.abort()
             trap.delivered.set()
