@@ -10,8 +10,9 @@ USUAL = (5432, 6379, 8812, 9000, 9003)
 
 
 @contextmanager
-def taken(*ports: int) -> Iterator[None]:
-    """Something listens on the ports: ours, or whatever has them already."""
+def taken(*ports: int) -> Iterator[set[int]]:
+    """Something listens on the ports: ours, or whatever has them already. Gives those that are ours to the end."""
+    ours: set[int] = set()
     with ExitStack() as listening:
         for port in ports:
             other = listening.enter_context(socket.socket())
@@ -19,4 +20,5 @@ def taken(*ports: int) -> Iterator[None]:
             with suppress(OSError):
                 other.bind(("127.0.0.1", port))
                 other.listen()
-        yield
+                ours.add(port)
+        yield ours

@@ -146,11 +146,9 @@ def test_a_taken_api_port_ends_with_a_message_that_says_what_to_do(tmp_path: Pat
 
 
 def test_where_usual_ports_are_taken_the_servers_move_and_say_where_to(tmp_path: Path) -> None:
-    with taken(*USUAL), Stack(tmp_path / "data") as oms:
+    with taken(*USUAL) as ours, Stack(tmp_path / "data") as oms:
         ports = {name: int(re.findall(r":(\d+)", url)[-1]) for name, url in oms.addresses.items() if ":" in url}
-        assert ports["questdb_url"] != 9000
-        assert ports["database_url"] != 5432
-        assert ports["redis_url"] != 6379
+        assert not ours & set(ports.values())
         banner = eventually(lambda: "Ctrl-C stops" in oms.logged() and oms.logged())
         for name in ("questdb_url", "database_url", "redis_url"):
             assert f":{ports[name]}" in banner
