@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -298,10 +299,12 @@ async def _beat(record: Record) -> None:
 
 
 async def tried_in_vain(record: Record) -> None:
-    """Until a process has asked for the desk and not got it: its connection's last words are about the lock."""
-    query = "select count(*) from pg_stat_activity where application_name = 'alerts' and query ilike '%advisory%'"
-    async with asyncio.timeout(30):
-        while not await record.pool.fetchval(query):
+    """Until a process has asked for the desk, not got it, and asked again: the last words of its connection change."""
+    query = "select query_start from pg_stat_activity where application_name = 'alerts' and query ilike '%advisory%'"
+    words: set[datetime] = set()
+    async with asyncio.timeout(60):
+        while len(words) < 3:  # the second may be what a pool says that takes the connection back unused
+            words |= {one["query_start"] for one in await record.pool.fetch(query)}
             await asyncio.sleep(0.02)
 
 

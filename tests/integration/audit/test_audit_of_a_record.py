@@ -173,7 +173,7 @@ async def test_what_was_busted_or_corrected_is_audited_too(trading: Trading) -> 
     taken_back = BrokerFill(
         order.alpaca_id or "", "IBM", Side.BUY, Decimal(4), Decimal(150), Decimal(4), at, "bust-1", is_bust=True
     )  # fmt: skip
-    await trading.commit(trading.book.bust(trading.book.orders[order.id], taken_back))
+    await trading.commit(trading.book.bust(trading.book.orders[order.id], taken_back, None, at))
     correction = Adjustment(
         new_id(), trading.account_id, "MSFT", AdjustmentKind.CORRECTION, Decimal(2), Decimal(391), Decimal(0),
         NOW + timedelta(hours=2), "drift:1",
