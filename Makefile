@@ -5,6 +5,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 PROCESSES ?= $(shell nproc)
+AT_ONCE = $$(( $(PROCESSES) < 4 ? $(PROCESSES) : 4 ))
 COMPILE := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .PHONY: help setup up check test simulate defects faults compose-test chaos flood docs docs-serve lock fmt clean
@@ -25,14 +26,14 @@ check: setup ## the quick one: format, lint, types, imports, unit tests
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo 2>&1 | tail -n 30
-	@.venv/bin/pytest -q tests/unit
+	@.venv/bin/pytest -q tests/unit -n $(AT_ONCE) --dist loadfile
 
 # In as many processes as there are cores (at most four: each has its servers), a file's tests in one; then what the paper broker answered in all of them.
 JUDGE := tests/acceptance/openapi/test_every_answer.py
 test: check ## every test, on real servers that the tests start themselves
 	@answers=$$(mktemp) && trap 'rm -f "$$answers"' EXIT && \
 	.venv/bin/pytest -q tests --ignore=tests/unit --ignore=tests/compose --timeout=600 --answers "$$answers" \
-	  -n $$(( $(PROCESSES) < 4 ? $(PROCESSES) : 4 )) --dist loadfile --no-loadscope-reorder --durations=25 && \
+	  -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --durations=25 && \
 	.venv/bin/pytest -q $(JUDGE) --answers "$$answers"
 
 faults: setup ## the fault matrix: kills, cuts and lost answers on real processes; ROWS="5 16" for some of them

