@@ -32,10 +32,18 @@ async def ended(tasks: Iterable[asyncio.Future[Any]], again_s: float = 0.5) -> N
     """Cancel the tasks and wait until they have ended, however they end.
 
     Once is not enough: a client library can turn a cancellation that comes in the middle of its call into an error of
-    its own (seen in redis-py), which the task then handles as any other, and goes on.
+    its own (seen in redis-py), which the task then handles as any other, and goes on. For the same reason whoever calls
+    this may be cancelled once more meanwhile: it does not go before they have ended.
     """
     left = {task for task in tasks if not task.done()}
+    cancelled: asyncio.CancelledError | None = None
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=again_s)
+        try:
+            await asyncio.wait(left, timeout=again_s)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        left = {task for task in left if not task.done()}
+    if cancelled is not None:
+        raise cancelled
