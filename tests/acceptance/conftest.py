@@ -12,6 +12,7 @@ import pytest
 from tests.stack import RECORD
 
 HERE = Path(__file__).parent
+RECORDED = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,9 +21,23 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     given = request.config.getoption("--answers")
     path = Path(given).absolute() if given else tmp_path_factory.mktemp("recorded") / "answers.jsonl"
     path.touch()
-    os.environ[RECORD] = str(path)
+    os.environ[RECORD] = request.config.stash[RECORDED] = str(path)
     yield path
     os.environ.pop(RECORD, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Record again; the first time the fixture sees to it."""
+    if RECORDED in item.config.stash:
+        os.environ[RECORD] = item.config.stash[RECORDED]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Record nothing of other tests, which ask for what the contract does not have."""
+    if nextitem is None or not nextitem.path.is_relative_to(HERE):
+        os.environ.pop(RECORD, None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
