@@ -113,8 +113,9 @@ class Faults:
     def remove(self, fault_id: str) -> bool:
         return self._faults.pop(fault_id, None) is not None
 
-    def clear(self) -> None:
-        self._faults.clear()
+    def clear(self, key: str | None = None) -> None:
+        """Remove those of one account, or all."""
+        self._faults = {} if key is None else {one.id: one for one in self if one.key != key}
 
     def take(self, facts: Facts, *kinds: Kind) -> Fault | None:
         """The first waiting fault of the kinds that fits and hits; it is used once by that."""

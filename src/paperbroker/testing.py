@@ -57,8 +57,9 @@ class Control:
     def remove_fault(self, fault_id: str) -> None:
         self._ask("DELETE", f"/faults/{fault_id}")
 
-    def clear_faults(self) -> None:
-        self._ask("DELETE", "/faults")
+    def clear_faults(self, key: str | None = None) -> None:
+        """Remove those of one account; without a key all, also of others who use the broker at the same time."""
+        self._ask("DELETE", "/faults" + (f"?key={urllib.parse.quote(key)}" if key else ""))
 
     def requests(self, **wanted: object) -> list[dict[str, Any]]:
         """The requests of the account, oldest first: by `method`, `path` (beginning), `status`, `fault`, `after`."""

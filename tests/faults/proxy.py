@@ -163,11 +163,12 @@ class Proxy:
                 if down:
                     link.down.clear()
 
-    def release(self) -> None:
-        """Let go whatever is held."""
+    def release(self, opening: bytes = b"") -> None:
+        """Let go whatever is held, on connections whose last request began so."""
         for link in self._links:
-            link.up.set()
-            link.down.set()
+            if link.opening.startswith(opening):
+                link.up.set()
+                link.down.set()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

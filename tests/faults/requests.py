@@ -54,7 +54,7 @@ async def response_lost(site: Site) -> str:
         await trap.sprung()
         await one_order(rig, order_id)
         posts.append(len(await rig.posts_of(order_id)))
-        await in_thread(rig.control.clear_faults)
+        await in_thread(rig.control.clear_faults, rig.key)
         rig.to_broker.clear()
     assert posts == [1, 1]
     return "duplicates = 0"
@@ -87,17 +87,20 @@ async def request_late(site: Site) -> str:
         await _twice(rig, order_id)
     # Neither the stream nor a listing may tell of it before.
     await in_thread(rig.control.fault, "drop_updates", count=None)
-    listings = rig.to_broker.trap(b"GET /v2/orders?", Do.HOLD, times=1_000)
+    lists = (b"GET /v2/orders?", b"GET /v2/account/activities")
+    listings = [rig.to_broker.trap(one, Do.HOLD, times=1_000) for one in lists]
     first = rig.to_broker.trap(POST, Do.LATE, late_s=3.0)
     asked = rig.to_broker.trap(LOOKUP, Do.HOLD_ANSWER)  # it was 404 when it was asked
     order_id = await rig.accept()
     await first.sprung()
     await asked.sprung()
     await first.delivered.wait()
-    listings.times = 0
+    rig.to_broker.release(LOOKUP)
+    await _twice(rig, order_id)
+    for listing in listings:
+        listing.times = 0
     rig.to_broker.release()
     await one_order(rig, order_id)
-    await _twice(rig, order_id)
     return "duplicates = 0; 422 for the late one twice, for the retry once"
 
 
@@ -155,7 +158,7 @@ async def storm_of_429(site: Site) -> str:
     executed = await in_thread(rig.requests, "POST", "/v2/orders", status=200)
     assert len(executed) == len(orders), "a submit passed in the storm"
     refused = await in_thread(rig.requests, "POST", "/v2/orders", status=429)
-    await in_thread(rig.control.clear_faults)
+    await in_thread(rig.control.clear_faults, rig.key)
     for order_id in waiting:
         await one_order(rig, order_id)
     return (

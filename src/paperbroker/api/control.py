@@ -112,7 +112,7 @@ class Control:
             raise unprocessable(str(error)) from None
 
     def _clear_faults(self, request: Request, body: Body) -> object:
-        self._core.faults.clear()
+        self._core.faults.clear(request.query_params.get("key"))
         return None
 
     def _remove_fault(self, request: Request, body: Body) -> object:

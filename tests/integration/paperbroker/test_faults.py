@@ -233,6 +233,16 @@ async def test_requests_are_logged(control: Control, client: Any) -> None:
     assert len(control.requests()) == 2
 
 
+async def test_faults_of_one_account_can_be_removed_alone(control: Control) -> None:
+    mine = control.fault("error")
+    control.fault("error", key="mock-another")
+    control.clear_faults("mock-another")
+    assert [one["id"] for one in control.faults()] == [mine]
+    control.clear_faults("mock-another")
+    control.clear_faults()
+    assert control.faults() == []
+
+
 async def test_chance_comes_from_a_seed(control: Control, client: Any) -> None:
     outcomes = []
     for _ in range(2):
