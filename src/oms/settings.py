@@ -17,6 +17,8 @@ from oms.domain.errors import ConfigurationError
 PAPER_URL = "https://paper-api.alpaca.markets"
 DATA_URL = "https://data.alpaca.markets"
 MOCK_PREFIX = "mock"
+_POSTGRES = "postgresql://user@host:5432/database"
+_QUESTDB_SQL = "postgresql://admin:quest@host:8812/qdb"
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 
 
@@ -87,9 +89,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     `flags` carry the fields' names; None means not given. Raises ConfigurationError with what to change.
     """
     real = dict(os.environ if environ is None else environ)
-    path = env_file or Path(real.get("OMS_ENV_FILE", ".env"))
-    text = {key: value for key, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
-    text.update(real)
+    text = {**env_file_values(real, env_file), **real}
     _understand_apca(text)
     given = {name: value for name, value in flags.items() if value is not None}
     merged = {name: reader(text[key]) for name, (key, reader) in _READERS.items() if text.get(key, "").strip()}
@@ -99,6 +99,32 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     if not settings.is_mock:
         _check_addresses(settings)
     return settings
+
+
+def env_file_of(environ: Mapping[str, str]) -> Path:
+    """The file with settings: `.env`, or the one that OMS_ENV_FILE names."""
+    return Path(environ.get("OMS_ENV_FILE", "").strip() or ".env")
+
+
+def env_file_values(environ: Mapping[str, str], env_file: Path | None = None) -> dict[str, str]:
+    """What the file with settings says. `.env` may be missing; a file that OMS_ENV_FILE names may not.
+
+    Else a misspelt name would trade another account than the one that is meant. Raises ConfigurationError.
+    """
+    path = env_file or env_file_of(environ)
+    if not os.path.isfile(path):  # noqa: PTH113 — Path's raises where it may not look
+        if env_file is None and path not in {Path(".env"), Path(os.devnull)}:
+            raise ConfigurationError(
+                f"OMS_ENV_FILE names {path}, and there is no such file here. Write its path from this folder or in "
+                f"full. With Docker leave OMS_ENV_FILE out: docker compose --env-file {path}"
+            )
+        return {}
+    try:
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8 text: save it in that encoding, or write it anew.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}. Let this user own it.") from error
 
 
 def _understand_apca(text: dict[str, str]) -> None:
@@ -179,11 +205,33 @@ def _whole_number(name: str, lowest: int = 0, highest: int = 1_000_000) -> Calla
     return read
 
 
-def _yes(value: str) -> bool:
-    text = value.strip().lower()
-    if text not in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
-        raise ConfigurationError(f"A switch must be yes or no, not {value!r}.")
-    return text in {"1", "yes", "true", "on"}
+def _switch(name: str) -> Callable[[str], object]:
+    def read(value: str) -> bool:
+        text = value.strip().lower()
+        if text not in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+            raise ConfigurationError(f"{name} must be yes or no, not {value!r}.")
+        return text in {"1", "yes", "true", "on"}
+
+    return read
+
+
+def _server(name: str, example: str, *schemes: str) -> Callable[[str], object]:
+    """The address of a server. An error does not repeat it: there may be a password in it."""
+
+    def read(value: str) -> str:
+        text = value.strip().rstrip("/")
+        try:
+            parts = urlsplit(text)
+            is_one = parts.scheme in schemes and bool(parts.netloc or parts.path.startswith("/"))
+            if "," not in parts.netloc:  # PostgreSQL's way to name several
+                _ = parts.port  # a ValueError for what is no number
+        except ValueError:
+            is_one = False
+        if not is_one:
+            raise ConfigurationError(f"{name} must look like {example}.")
+        return text
+
+    return read
 
 
 def _duration(name: str) -> Callable[[str], object]:
@@ -206,20 +254,20 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "host": ("OMS_HOST", _text),
     "port": ("OMS_PORT", _whole_number("OMS_PORT", 0, 65535)),
     "data": ("OMS_DATA", Path),
-    "database_url": ("DATABASE_URL", _text),
-    "redis_url": ("REDIS_URL", _text),
-    "questdb_url": ("QUESTDB_URL", _url),
-    "questdb_pg_url": ("QUESTDB_PG_URL", _text),
-    "paperbroker_url": ("PAPERBROKER_URL", _url),
+    "database_url": ("DATABASE_URL", _server("DATABASE_URL", _POSTGRES, "postgresql", "postgres")),
+    "redis_url": ("REDIS_URL", _server("REDIS_URL", "redis://host:6379/0", "redis", "rediss", "unix")),
+    "questdb_url": ("QUESTDB_URL", _server("QUESTDB_URL", "http://host:9000", "http", "https")),
+    "questdb_pg_url": ("QUESTDB_PG_URL", _server("QUESTDB_PG_URL", _QUESTDB_SQL, "postgresql", "postgres")),
+    "paperbroker_url": ("PAPERBROKER_URL", _server("PAPERBROKER_URL", "http://host:8100", "http", "https")),
     "alpaca_api_key": ("ALPACA_API_KEY", _text),
     "alpaca_api_secret": ("ALPACA_API_SECRET", _text),
     "alpaca_base_url": ("ALPACA_BASE_URL", _alpaca_url),
     "alpaca_data_url": ("ALPACA_DATA_URL", _alpaca_url),
-    "alpaca_allow_live": ("ALPACA_ALLOW_LIVE", _yes),
+    "alpaca_allow_live": ("ALPACA_ALLOW_LIVE", _switch("ALPACA_ALLOW_LIVE")),
     "alpaca_feed": ("ALPACA_FEED", _text),
     "alpaca_requests_per_minute": ("ALPACA_REQUESTS_PER_MINUTE", _whole_number("ALPACA_REQUESTS_PER_MINUTE")),
     "api_token": ("OMS_API_TOKEN", _text),
-    "trust_network": ("OMS_TRUST_NETWORK", _yes),
+    "trust_network": ("OMS_TRUST_NETWORK", _switch("OMS_TRUST_NETWORK")),
     "allowed_hosts": ("OMS_ALLOWED_HOSTS", _names),
     "backup_every_s": ("OMS_BACKUP_EVERY", _duration("OMS_BACKUP_EVERY")),
     "backup_keep": ("OMS_BACKUP_KEEP", _whole_number("OMS_BACKUP_KEEP", 1)),

@@ -30,10 +30,10 @@ _OPEN_TO_OTHERS = stat.S_IRGRP | stat.S_IROTH
 def env_findings(path: Path, environ: Mapping[str, str]) -> list[Finding]:
     """What to mend in the file and in the environment; one line that all is well otherwise."""
     found = [*_misspelt(environ, "the environment")]
-    if not path.is_file():
-        where = f"there is no {path}: settings come from flags and the environment"
-        return [*found, ok(CHECK, where)]
-    text = path.read_text(errors="replace")
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:  # where it should be there, the reading of the settings fails, and says why
+        return [*found, ok(CHECK, f"there is no {path}: settings come from flags and the environment")]
     found += [*_of_lines(text, path), *_misspelt(_names(text), str(path))]
     if path.stat().st_mode & _OPEN_TO_OTHERS and re.search(r"(SECRET|KEY|TOKEN|ALERT_URLS)\w*\s*=\s*\S", text):
         found.append(

@@ -11,29 +11,30 @@ from urllib.parse import unquote, urlsplit
 
 from oms.doctor.account import broker_findings
 from oms.doctor.env_file import CHECK, env_findings
-from oms.doctor.finding import Finding, failed, ok, without
+from oms.doctor.finding import Finding, Verdict, failed, ok, without
 from oms.doctor.keys import key_findings
 from oms.doctor.machine import disk_finding, port_findings, upkeep_findings
 from oms.doctor.servers import postgres_findings, questdb_finding, redis_finding
 from oms.domain.errors import ConfigurationError
 from oms.embedded.lock import running_addresses
-from oms.settings import Settings, load_settings
+from oms.settings import Settings, env_file_of, load_settings
 from oms.system import SystemClock
 
 
 async def examine(data: Path | None = None, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """Look at everything; the result says no secrets. Raises nothing that a setting can cause."""
     environ = os.environ if environ is None else environ
-    findings = env_findings(Path(environ.get("OMS_ENV_FILE", ".env")), environ)
+    findings = env_findings(env_file_of(environ), environ)
     try:
         settings = load_settings(environ, data=data)
+        running = running_addresses(settings.data)
     except ConfigurationError as error:
-        return [*findings, failed(CHECK, str(error), "nothing starts before this is right")]
-    return without(_secrets(settings), [*findings, *await _look(settings)])
+        wrong = failed(CHECK, str(error), "nothing starts before this is right")
+        return [*(one for one in findings if one.verdict is not Verdict.OK), wrong]
+    return without(_secrets(settings), [*findings, *await _look(settings, running)])
 
 
-async def _look(settings: Settings) -> list[Finding]:
-    running = running_addresses(settings.data)
+async def _look(settings: Settings, running: Mapping[str, str] | None) -> list[Finding]:
     keys = key_findings(settings)
     settings = _as_it_runs(settings, running)
     (postgres, engine), redis, questdb = await asyncio.gather(

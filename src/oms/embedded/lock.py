@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from oms.domain.errors import OmsError
+from oms.domain.errors import ConfigurationError, OmsError
 
 LOCK_NAME = "oms.lock"
 
@@ -21,10 +21,13 @@ class DataLock:
     """Held by the running `oms up`, by the kernel: it is gone with the process, however that ends."""
 
     def __init__(self, data: Path) -> None:
-        """Take the lock, making the folder if need be. Raises AlreadyRunning."""
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Take the lock, making the folder if need be. Raises AlreadyRunning, ConfigurationError."""
         self._data = data
-        self._file = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(data, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,11 +50,13 @@ class DataLock:
 
 
 def running_addresses(data: Path) -> dict[str, str] | None:
-    """What the `oms up` that runs on `data` wrote into its lock, or None when none runs."""
+    """What the `oms up` that runs on `data` wrote into its lock, or None when none runs. Raises ConfigurationError."""
     try:
         file = os.open(data / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(data, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -68,6 +73,13 @@ def _read(file: int) -> dict[str, str]:
     except ValueError:  # read while it was being written
         return {}
     return {str(key): str(value) for key, value in found.items()}
+
+
+def _unusable(data: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{data} cannot be used as the data folder: {error.strerror}. Name another (--data, OMS_DATA), or work as the "
+        "user who owns it."
+    )
 
 
 def _explain(data: Path) -> str:

@@ -7,14 +7,11 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-from dotenv import dotenv_values
 
 from oms.domain.errors import ConfigurationError
 from oms.embedded.ports import any_free, choose, is_free
 from oms.embedded.servers import Addresses
-from oms.settings import Settings
+from oms.settings import Settings, env_file_values
 from oms.up.child import ChildSpec
 
 MOCK_KEY = "mock"
@@ -132,8 +129,7 @@ def oms_children(settings: Settings) -> tuple[ChildSpec, ...]:
 
 def broker_child(settings: Settings, port: int) -> ChildSpec:
     """The paper broker: PAPERBROKER_* from the environment and `.env` reach it, secrets do not."""
-    file = Path(os.environ.get("OMS_ENV_FILE", ".env"))
-    written = dotenv_values(file) if file.is_file() else {}
+    written = env_file_values(os.environ)
     options = {key: value for key, value in written.items() if key.startswith("PAPERBROKER_") and value}
     env = {**options, **os.environ, "PYTHONUNBUFFERED": "1"}
     where = ("--host", "127.0.0.1", "--port", str(port), "--data", str(settings.data / "paperbroker"))

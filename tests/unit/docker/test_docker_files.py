@@ -13,7 +13,9 @@ import pytest
 import yaml
 from tests.stack import ROOT
 
+from oms.domain.errors import ConfigurationError
 from oms.embedded.pginstall import install_folder
+from oms.settings import load_settings
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -64,6 +66,14 @@ def test_each_service_is_watched_kept_running_and_confined(name: str) -> None:
 def test_a_variable_of_the_command_line_wins_over_the_file() -> None:
     """Interpolation does that; an env_file in compose.yaml would not."""
     assert all("env_file" not in service for service in SERVICES.values())
+
+
+def test_a_file_named_as_without_docker_reaches_the_app_which_refuses_it() -> None:
+    """`OMS_ENV_FILE=production.env docker compose up` must not trade the account of `.env`."""
+    assert SERVICES["app"]["environment"]["OMS_ENV_FILE"] == "${OMS_ENV_FILE:-}"
+    with pytest.raises(ConfigurationError, match=r"docker compose --env-file production\.env"):
+        load_settings({"OMS_ENV_FILE": "production.env", "ALPACA_API_KEY": "mock"})
+    assert load_settings({"OMS_ENV_FILE": "", "ALPACA_API_KEY": "mock"}).is_mock
 
 
 def test_every_variable_of_the_example_reaches_a_container() -> None:

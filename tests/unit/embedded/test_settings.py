@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,67 @@ def test_keys_for_development_and_production_live_in_files_of_their_own(tmp_path
     assert (str(dev.data), str(prod.data)) == ("data-dev", "data-prod")
 
 
+def test_a_file_that_is_named_and_not_there_is_no_reason_to_trade_another_account(tmp_path: Path) -> None:
+    """A misspelt production.env would trade the paper broker, or with Docker the account of `.env`."""
+    for name in ("productoin.env", str(tmp_path)):
+        with pytest.raises(ConfigurationError, match=f"OMS_ENV_FILE names {name}, .*--env-file {name}"):
+            load_settings({"OMS_ENV_FILE": name, "ALPACA_API_KEY": "mock"})
+    assert load_settings({"OMS_ENV_FILE": os.devnull}).alpaca_api_key is None
+
+
+def test_a_name_that_says_nothing_means_the_usual_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file(tmp_path, "ALPACA_API_KEY=PKUSUAL\n")
+    monkeypatch.chdir(tmp_path)
+    for named in ({}, {"OMS_ENV_FILE": ""}, {"OMS_ENV_FILE": " "}, {"OMS_ENV_FILE": ".env"}):
+        assert load_settings(named).alpaca_api_key == "PKUSUAL"
+    (tmp_path / ".env").unlink()
+    assert load_settings({"OMS_ENV_FILE": ".env"}).alpaca_api_key is None
+
+
+def test_a_file_in_another_encoding_is_said_to_be_so(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    for encoding in ("utf-16", "latin-1"):
+        file.write_text("ALPACA_API_KEY=PK1 # clé\n", encoding=encoding)
+        with pytest.raises(ConfigurationError, match=r"\.env is not UTF-8 text"):
+            load_settings({}, file)
+    file.write_text("ALPACA_API_KEY=PK1 # clé\n", encoding="utf-8-sig")
+    assert load_settings({}, file).alpaca_api_key == "PK1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "localhost"),
+        ("DATABASE_URL", "mysql://oms:pa55w0rd@localhost/oms"),
+        ("DATABASE_URL", "postgresql://oms:pa55w0rd@localhost:port/oms"),
+        ("DATABASE_URL", "postgresql://"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:pa55w0rd@localhost:port"),
+        ("QUESTDB_URL", "localhost:9000"),
+        ("QUESTDB_PG_URL", "http://localhost:8812"),
+        ("PAPERBROKER_URL", "127.0.0.1:8100"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_name_without_a_password(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must look like \\w+://") as told:
+        load_settings({name: value}, Path("/nonexistent"))
+    assert "pa55w0rd" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgresql:///oms?host=/var/run/postgresql"),
+        ("DATABASE_URL", "postgresql://oms@one:5432,two:5433/oms"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("REDIS_URL", "rediss://:secret@[::1]:6380/1"),
+        ("QUESTDB_URL", "https://questdb.example/base/"),
+    ],
+)
+def test_addresses_as_their_servers_know_them_are_taken(name: str, value: str) -> None:
+    assert getattr(load_settings({name: value}, Path("/nonexistent")), name.lower()) == value.rstrip("/")
+
+
 def test_alert_urls_are_split_at_blanks_and_commas_but_not_within_one() -> None:
     text = " json://a/x?to=1,2 , tgram://token/1\nmailto://me:pw@example.com?to=a@b.c,d@e.f,"
     assert load_settings({"ALERT_URLS": text}, Path("/nonexistent")).alert_urls == (
@@ -137,10 +199,11 @@ def test_alert_urls_are_split_at_blanks_and_commas_but_not_within_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("OMS_PORT", "80 00"), ("OMS_PORT", "70000"), ("OMS_TRUST_NETWORK", "maybe")]
+    ("key", "value"),
+    [("OMS_PORT", "80 00"), ("OMS_PORT", "70000"), ("OMS_TRUST_NETWORK", "maybe"), ("ALPACA_ALLOW_LIVE", "perhaps")],
 )
-def test_a_wrong_value_is_refused_by_name_or_value(key: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=value):
+def test_a_wrong_value_is_refused_by_name_and_value(key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{key} .*{value}"):
         load_settings({key: value}, Path("/nonexistent"))
 
 
