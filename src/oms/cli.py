@@ -46,6 +46,8 @@ The parts by themselves, on servers that DATABASE_URL, REDIS_URL and QUESTDB_URL
 Settings come from flags, the environment and the file .env, in this order. Each command explains itself with --help.
 """
 
+DAYS_MAX = 36_500
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 db = typer.Typer(help="The database: a shell, and its schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
@@ -236,7 +238,8 @@ def take_snapshot(
         Path | None, typer.Option("--folder", help="Where to; default: the data folder's snapshots.")
     ] = None,
     days: Annotated[
-        float, typer.Option("--days", min=0, help="Orders that changed within so many days; open ones always.")
+        float,
+        typer.Option("--days", min=0, max=DAYS_MAX, help="Orders that changed within so many days; open ones always."),
     ] = 1,
     keep: Annotated[int | None, typer.Option("--keep", min=1, help="Leave only so many in the folder.")] = None,
 ) -> None:
@@ -253,7 +256,7 @@ def audit_everything(
         bool, typer.Option("--broker/--no-broker", help="Whether to compare with the broker as well.")
     ] = True,
     days: Annotated[
-        float, typer.Option("--days", min=0, help="How far back fills are compared with the broker's.")
+        float, typer.Option("--days", min=0, max=DAYS_MAX, help="How far back fills are compared with the broker's.")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

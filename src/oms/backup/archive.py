@@ -47,19 +47,24 @@ def pack(target: Path, manifest: Manifest, dump: Path) -> None:
         described.unlink(missing_ok=True)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """What a backup says of itself. Raises ConfigurationError where it is none, or one of a later version."""
+def read_manifest(path: Path, name: str | None = None) -> Manifest:
+    """What a backup says of itself. Raises ConfigurationError where it is none, or one of a later version.
+
+    `name` is what people call it.
+    """
+    called = name or path
     try:
         with tarfile.open(path) as archive:
             file = archive.extractfile(MANIFEST)
             manifest = msgspec.json.decode(file.read() if file else b"", type=Manifest)
             archive.getmember(DUMP)
     except FileNotFoundError:
-        raise ConfigurationError(f"There is no file {path}.") from None
+        raise ConfigurationError(f"There is no file {called}.") from None
     except (OSError, tarfile.TarError, KeyError, msgspec.DecodeError) as error:
-        raise ConfigurationError(f"{path} is no backup made by `oms backup`: {error}") from error
+        reason = str(error).partition("\n")[0].strip(": ")
+        raise ConfigurationError(f"{called} is no backup made by `oms backup`: {reason}") from error
     if manifest.format > FORMAT:
-        raise ConfigurationError(f"{path} was made by a later version ({manifest.trademk1}): restore with that one.")
+        raise ConfigurationError(f"{called} was made by a later version ({manifest.trademk1}): restore with that one.")
     return manifest
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import typer
 
+from oms.backup.archive import read_manifest
 from oms.backup.make import make_backup
 from oms.backup.manifest import Manifest
 from oms.backup.restore import restore_backup
 from oms.backup.shelf import backup_folder, keep_newest, new_name, remove_torn
 from oms.backup.tools import ToolFailed
+from oms.commands.disk import writing
 from oms.commands.where import database_url, in_effect
 from oms.domain.errors import ConfigurationError
 from oms.embedded.lock import DataLock, running_addresses
@@ -37,7 +39,11 @@ def backup(settings: Settings, file: Path | None, keep: int | None) -> None:
         _to_stdout(settings, folder)
         return
     target = file or folder / new_name(datetime.now(UTC))
-    manifest = asyncio.run(make_backup(database_url(in_effect(settings)), target))
+    url = database_url(in_effect(settings))
+    with writing(target):
+        if target.exists() and not target.is_file():
+            raise ConfigurationError(f"{target} is no file that a backup could replace: name one (-: standard output).")
+        manifest = asyncio.run(make_backup(url, target))
     typer.echo(f"{target}: {_said(manifest)}, {target.stat().st_size:,} bytes")
     if keep is not None:
         for old in keep_newest(folder, keep):
@@ -50,7 +56,8 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
     `-`: from standard input.
     """
     if file == STREAM:
-        with _folder_for_a_moment(backup_folder(settings.data)) as folder:
+        parent = backup_folder(settings.data)
+        with writing(parent), _folder_for_a_moment(parent) as folder:
             received = folder / "received"
             with received.open("xb") as whole:
                 shutil.copyfileobj(sys.stdin.buffer, whole)
@@ -60,7 +67,9 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
 
 
 def _restore(settings: Settings, file: Path, name: str, *, replace: bool) -> None:
-    manifest, rescue = asyncio.run(_restored(settings, file, replace=replace))
+    read_manifest(file, name)  # before a database is started for it
+    with writing(backup_folder(settings.data)):
+        manifest, rescue = asyncio.run(_restored(settings, file, replace=replace))
     if rescue is not None:
         typer.echo(f"{rescue}: what was there before")
     older = "" if manifest.schema == known_schemas()[0] else f" (schema {manifest.schema}: migrated at the next start)"
@@ -73,7 +82,7 @@ def _to_stdout(settings: Settings, folder: Path) -> None:
     if sys.stdout.isatty():
         raise ConfigurationError("A backup is no text for a terminal: oms backup - > FILE")
     url = database_url(in_effect(settings))
-    with _folder_for_a_moment(folder) as place:
+    with writing(folder), _folder_for_a_moment(folder) as place:
         manifest = asyncio.run(make_backup(url, place / "whole"))
         with (place / "whole").open("rb") as whole:
             shutil.copyfileobj(whole, sys.stdout.buffer)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from oms.commands.disk import writing
 from oms.commands.where import database_url, in_effect
 from oms.settings import Settings
 from oms.snapshot.files import write_table
@@ -32,7 +33,7 @@ async def _written(settings: Settings, parent: Path, back: timedelta) -> tuple[P
     try:
         await check_schema(pool)
         async with moment(pool) as record:
-            with appearing(parent, record.at) as (work, target):
+            with writing(parent), appearing(parent, record.at) as (work, target):
                 positions = await write_table(
                     work, "positions", ("account", *POSITION_COLUMNS), record.positions(), record.at
                 )

@@ -6,6 +6,7 @@ OmsError
 ├── SignalConflict          the identity of a signal is taken by one with other content (HTTP 409)
 ├── CommandRefused          a person's command cannot be carried out: says why
 ├── NotFound                no such order
+├── NotWritten              a file cannot be written: says which, and why
 ├── Unavailable             a dependency is away; nothing was stored; try again (HTTP 503)
 │   ├── StoreUnavailable    PostgreSQL
 │   └── AccountUnknown      the broker was never reached, so that no account is known yet
@@ -59,6 +60,10 @@ class CommandRefused(OmsError):
 
 class NotFound(OmsError):
     """There is no such order."""
+
+
+class NotWritten(OmsError):
+    """A file cannot be written; the text says which, and why."""
 
 
 class Unavailable(OmsError):

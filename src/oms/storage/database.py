@@ -30,6 +30,8 @@ _AWAY = (
     asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalServerError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is not, or no longer, right
+    asyncpg.InvalidCatalogNameError,  # no such database
 )
 
 

@@ -121,6 +121,22 @@ def test_what_cannot_be_restored_changes_nothing(tmp_path: Path, migrated_databa
     assert oms("audit", "--no-broker", DATABASE_URL=migrated_database_url).returncode == 0
 
 
+def test_a_backup_takes_the_place_of_a_file_and_of_nothing_else(
+    tmp_path: Path, migrated_database_url: str, oms: Oms
+) -> None:
+    """As root `oms backup /dev/null` would leave a file where the device was."""
+    pipe, folder, below = tmp_path / "pipe", tmp_path / "folder", tmp_path / "file" / "one.backup"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    below.parent.write_text("")
+    for target, text in ((pipe, "is no file"), (folder, "is no file"), (below, "cannot be written")):
+        done = oms("backup", str(target), DATABASE_URL=migrated_database_url)
+        assert done.returncode in {1, 2}
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (pipe.is_fifo(), list(folder.iterdir())) == (True, [])
+
+
 def rewrite(source: Path, target: Path, **changes: object) -> None:
     """The same backup with another manifest."""
     with tarfile.open(source) as old, tarfile.open(target, "w") as new:

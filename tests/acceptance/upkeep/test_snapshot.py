@@ -6,6 +6,7 @@ import csv
 import json
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from tests.acceptance.upkeep.conftest import Oms
@@ -61,3 +62,27 @@ def test_nothing_half_is_left_of_a_snapshot_that_failed(tmp_path: Path, database
     assert done.returncode == 2
     assert "no schema of Trademk1" in done.stderr
     assert not (tmp_path / "here").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_not_postgresql(
+    tmp_path: Path, migrated_database_url: str, oms: Oms
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = oms("snapshot", "--folder", str(tmp_path / "file"), DATABASE_URL=migrated_database_url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"oms: {tmp_path / 'file'}")
+    assert "cannot be written: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize(("user", "database"), [("nobody_known", None), (None, "no_such_database")])
+def test_a_server_that_takes_no_such_user_or_has_no_such_database_is_one_line(
+    database_url: str, oms: Oms, user: str | None, database: str | None
+) -> None:
+    url = urlsplit(database_url)
+    netloc = f"{user}@{url.hostname}:{url.port}" if user else url.netloc
+    wrong = urlunsplit(url._replace(netloc=netloc, path=f"/{database}" if database else url.path))
+    for command in (("snapshot",), ("audit", "--no-broker"), ("drift",), ("backup",), ("db", "migrate")):
+        done = oms(*command, DATABASE_URL=wrong)
+        assert done.returncode in {1, 2}
+        assert done.stderr.startswith("oms: PostgreSQL ")
+        assert done.stderr.count("\n") == 1, done.stderr
