@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.stack import Stack, eventually, free_port
 
+from oms.doctor.account import broker_findings
+from oms.settings import Settings
+from oms.system import SystemClock
 from oms.upkeep import UpkeepLog
 from paperbroker.testing import Control, PaperBroker
 
@@ -112,3 +117,39 @@ def test_a_setting_that_stops_everything_is_said_too(tmp_path: Path) -> None:
     code, text = doctor(tmp_path, ALPACA_API_KEY="AK1", ALPACA_BASE_URL="https://api.alpaca.markets")
     assert code == 1
     assert "ALPACA_ALLOW_LIVE=yes" in text
+
+
+class AsForAlpaca(Settings):
+    """The paper broker for what Alpaca is: its clock is not set elsewhere on purpose."""
+
+    @property
+    def is_mock(self) -> bool:
+        return False
+
+
+class Skewed(SystemClock):
+    """A machine whose clock nobody sets."""
+
+    def __init__(self, ahead_s: float) -> None:
+        super().__init__()
+        self._ahead = timedelta(seconds=ahead_s)
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "verdict", "text"),
+    [(60, "warning", r"(59|60)\.\d s ahead of"), (-60, "warning", r"(59|60)\.\d s behind"), (0, "ok", r"[01]\.\d s ")],
+)
+async def test_a_clock_that_is_wrong_is_told_with_how_far(
+    paper_broker: PaperBroker, ahead_s: float, verdict: str, text: str
+) -> None:
+    settings = AsForAlpaca(
+        alpaca_api_key=paper_broker.key, alpaca_api_secret="x", alpaca_base_url=paper_broker.url,
+        alpaca_data_url=paper_broker.url,
+    )  # fmt: skip
+    found = {one.check: one for one in await broker_findings(settings, Skewed(ahead_s), None)}
+    assert found["clock"].verdict == verdict
+    assert re.search(text, found["clock"].text), found["clock"].text
+    assert ("NTP" in found["clock"].advice) is (verdict == "warning")
