@@ -6,7 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 
+import structlog
+
 from oms.ports import Clock, Purpose
+
+log = structlog.get_logger(__name__)
 
 WINDOW_S = 60.0
 # Of 200 requests a minute: submits at most 120, reconciliation at most 35; for cancels at least 40 are left.
@@ -29,6 +33,7 @@ class RequestBudget:
         self._promised = dict.fromkeys(Purpose, 0)
         self._blocked_until = 0.0
         self._cancels_blocked_until = 0.0
+        self._refused_at: float | None = None
         self._remaining: int | None = None
         self._remaining_until = 0.0
 
@@ -97,6 +102,9 @@ class RequestBudget:
         """The broker answered 429: nothing more until it says, at most a minute."""
         pause = min(max(retry_after_s if retry_after_s is not None else 5.0, 0.25), WINDOW_S)
         now = self._clock.monotonic()
+        if self._refused_at is None or now - self._refused_at > WINDOW_S:
+            log.warning("OMS waits: the broker takes no more requests for a while (HTTP 429)", wait_s=pause)
+        self._refused_at = now
         self._blocked_until = max(self._blocked_until, now + pause)
         self._cancels_blocked_until = now + min(pause, CANCEL_PAUSE_S)
 
@@ -104,8 +112,9 @@ class RequestBudget:
         """For health."""
         now = self._clock.monotonic()
         used = {str(purpose): self._count(purpose, now) for purpose in Purpose}
-        blocked = max(self._blocked_until - now, 0.0)
-        return {"per_minute": self.per_minute, "used": used, "blocked_s": round(blocked, 1)}
+        blocked_s = round(max(self._blocked_until - now, 0.0), 1)
+        error = f"the broker takes no more requests for {blocked_s} s (HTTP 429): orders wait" if blocked_s else ""
+        return {"ok": not error, "error": error, "per_minute": self.per_minute, "used": used, "blocked_s": blocked_s}
 
     def _count(self, purpose: Purpose, now: float) -> int:
         sent = self._sent[purpose]

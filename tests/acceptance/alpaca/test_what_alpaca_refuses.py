@@ -101,6 +101,18 @@ def test_an_order_stream_that_is_asked_too_often(oms: Stack, control: Control) -
     says(oms, "stream", "429")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_data_stream_that_refuses_the_handshake(oms: Stack, control: Control, status: int) -> None:
+    at = len(oms.logged())
+    control.fault("refuse_stream", path="/v2/iex", status=status, **FOR_EVER)
+    control.cut_streams("data")
+    says(oms, "feed", f"HTTP {status}", "check ALPACA_API_KEY")
+    logged_since(oms, at, "data stream lost", f"HTTP {status}", "check ALPACA_API_KEY")
+    assert oms.traded(symbol="AAPL", side="buy", qty=1)["status"] == "filled"
+    control.clear_faults()
+    eventually(lambda: checks(oms)["feed"] == "ok", 90, 0.5, "the data stream does not come back")
+
+
 @pytest.mark.parametrize(
     ("code", "event", "texts"),
     [
@@ -157,9 +169,13 @@ def test_a_plan_of_few_symbols_streams_the_first_and_asks_for_the_rest(oms: Stac
 
 
 def test_too_many_requests_delay_an_order_and_reject_none(oms: Stack, control: Control) -> None:
-    control.fault("rate_limit", path="/v2/orders", method="POST", seconds=1, count=2)
-    order = oms.traded(symbol="AAPL", side="buy", qty=1, valid_for_s=60)
-    assert order["status"] == "filled"
+    at = len(oms.logged())
+    control.fault("rate_limit", path="/v2/orders", method="POST", seconds=4, count=2)
+    order = oms.signal(symbol="AAPL", side="buy", qty=1, valid_for_s=60).json["order"]
+    says(oms, "budget", "HTTP 429", "orders wait")
+    assert oms.ended(order["id"])["status"] == "filled"
+    logged_since(oms, at, "takes no more requests for a while (HTTP 429)")
+    eventually(lambda: checks(oms)["budget"] == "ok", 30, 0.2, "health still tells of it")
     assert control.requests(method="POST", path="/v2/orders", status=429)
 
 
