@@ -45,7 +45,8 @@ def port_findings(settings: Settings, running: Mapping[str, str] | None) -> list
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
     found = []
     if settings.port and not is_free(settings.port, host):
-        advice = f"stop it, or choose another: oms up --port {settings.port + 1}"
+        other = settings.port + 1
+        advice = f"stop it, or choose another: oms up --port {other}, or OMS_PORT={other} make up"
         found.append(failed("ports", f"port {settings.port} of the API is taken by {holder(settings.port)}", advice))
     named = {
         5432: settings.database_url, 6379: settings.redis_url, 9000: settings.questdb_url, 8812: settings.questdb_url,

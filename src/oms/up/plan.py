@@ -71,7 +71,7 @@ def check_port(settings: Settings) -> None:
         raise ConfigurationError(
             f"Port {settings.port} on {settings.host} is taken by another program. The API's address is part of the "
             "guide, so it does not move by itself: stop that program, or choose another port: "
-            f"oms up --port {settings.port + 1}"
+            f"oms up --port {settings.port + 1}, or OMS_PORT={settings.port + 1} make up"
         )
 
 

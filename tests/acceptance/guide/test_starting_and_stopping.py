@@ -142,7 +142,7 @@ def test_a_taken_api_port_ends_with_a_message_that_says_what_to_do(tmp_path: Pat
         oms.start(wait=False)
         assert ended(oms) == 2
     assert "is taken by another program" in oms.logged()
-    assert f"oms up --port {oms.port + 1}" in oms.logged()
+    assert f"oms up --port {oms.port + 1}, or OMS_PORT={oms.port + 1} make up" in oms.logged()
 
 
 def test_where_usual_ports_are_taken_the_servers_move_and_say_where_to(tmp_path: Path) -> None:
