@@ -60,8 +60,10 @@ class Clone:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def run(self, command: str, timeout: float = _COMMAND_S, *, fails: bool = False) -> str:
+    def run(self, command: str, timeout: float = _COMMAND_S, *, fails: bool = False, typed: str = "") -> str:
         """Run a command line in the clone, as it is written; what it printed. It must succeed, or fail where said.
+
+        `typed` is what it reads.
 
         Only the name of the project, where a command contains it (volumes begin with it), becomes the clone's.
         """
@@ -71,7 +73,7 @@ class Clone:
             cwd=self.folder,
             env=self.env,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=timeout,

@@ -159,6 +159,13 @@ def test_separate_keys_by_a_file_for_each(clone: NewClone) -> None:
     assert "name: trademk1-production" in oms.run(command.replace("up -d", "config"))
 
 
+def test_a_file_named_as_without_docker_is_refused(clone: NewClone) -> None:
+    """compose would read `.env` in its place: another account than the one that is meant."""
+    oms = clone("ALPACA_API_KEY=mock-development\n")
+    oms.attach("OMS_ENV_FILE=production.env docker compose up", until="OMS_ENV_FILE names production.env", within_s=120)
+    assert "docker compose --env-file production.env" in oms.run("docker compose logs app | grep -i oms")
+
+
 def test_a_database_that_is_away_at_the_start_is_waited_for(clone: NewClone) -> None:
     """The log says what is awaited, in a line; once it is there, trading begins."""
     oms = clone("ALPACA_API_KEY=mock\n")

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.acceptance.docs.commands import commands
 from tests.acceptance.guide.shell import paste
 from tests.compose.docker import SERVICES, Clone
-from tests.stack import ask, eventually
+from tests.stack import ROOT, ask, eventually
 
 BUY_APPLE = r"""curl -X POST http://localhost:8000/api/v1/trading/signal \
   -H "Content-Type: application/json" \
@@ -175,6 +176,13 @@ def test_limits_are_changed_by_sql(oms: Clone) -> None:
     assert {"max_position_size_usd|20000", "max_order_qty_crypto|2.0", "max_order_qty_stock|500"} <= set(limits)
     order = oms.ended(oms.signal(symbol="F", side="buy", qty=101).json["id"])
     assert order["status"] == "filled", order["error_message"]
+
+
+def test_limits_are_changed_within_psql(oms: Clone) -> None:
+    """Risk Management: *Modify via SQL*, the guide's three statements typed into the shell that it opens."""
+    statements = [command.text for command in commands(ROOT / "docs" / "guide.md") if command.language == "sql"]
+    assert len(statements) == 3
+    assert oms.run("docker compose exec db psql", typed="\n".join(statements)).splitlines() == ["UPDATE 1"] * 3
 
 
 def test_the_tests_run_in_the_container_and_leave_the_running_account_alone(oms: Clone) -> None:

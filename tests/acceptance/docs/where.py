@@ -49,7 +49,6 @@ CI: Mapping[str, str] = {
     "make simulate": "its seeds are a part of make test: tests/simulation",
     "make simulate SEEDS=20000 FIRST=0": "the same, with more seeds",
     "make defects": "tests/simulation/test_defects.py plants the same mistakes",
-    "make docs": "tests/acceptance/docs/test_site.py builds the site in the same way",
 }
 
 # Command: the test that runs it.
