@@ -38,34 +38,25 @@ def test_a_shell_without_a_database_says_what_to_do(tmp_path: Path) -> None:
     assert "DATABASE_URL" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("up",), ("doctor",), ("signals",), ("db", "shell"), ("backup",), ("restore", "x"), ("snapshot",), ("audit",),
-        ("drift",), ("halt", "--reason", "x"), ("alerts", "test"),
-    ],
-)  # fmt: skip
-def test_a_settings_file_that_is_not_there_or_no_text_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["up", "doctor", "snapshot"])
+def test_a_settings_file_that_is_not_there_or_no_text_is_one_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "latin.env").write_bytes(b"ALPACA_API_KEY=PK\xe9\n")
     for name, text in (("none.env", "there is no such file"), ("latin.env", "is not UTF-8 text")):
-        done = oms(tmp_path, *command, OMS_ENV_FILE=name, OMS_PORT="0")
+        done = oms(tmp_path, command, OMS_ENV_FILE=name, OMS_PORT="0")
         assert done.returncode in {1, 2}
         assert text in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["latin.env"]
 
 
-@pytest.mark.parametrize(
-    "command", [("up",), ("doctor",), ("db", "shell"), ("backup",), ("restore", "x"), ("snapshot",), ("audit",)]
-)
-def test_a_data_folder_that_cannot_be_one_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["up", "doctor", "audit"])
+def test_a_data_folder_that_cannot_be_one_is_one_line(tmp_path: Path, command: str) -> None:
     for data in (tmp_path / "file", tmp_path / "file" / "below"):
         (tmp_path / "file").write_text("")
-        done = oms(tmp_path, *command, OMS_DATA=str(data), OMS_PORT="0", PAPERBROKER_PORT="0")
+        done = oms(tmp_path, command, OMS_DATA=str(data), OMS_PORT="0", PAPERBROKER_PORT="0")
         assert done.returncode in {1, 2}
         assert "Traceback" not in done.stderr
-        if command[0] != "restore":  # which looks at its file first
-            assert f"{data} cannot be used as the data folder" in done.stdout + done.stderr
+        assert f"{data} cannot be used as the data folder" in done.stdout + done.stderr
 
 
 def test_days_that_no_calendar_has_are_refused(tmp_path: Path) -> None:
