@@ -129,9 +129,7 @@ def oms_children(settings: Settings) -> tuple[ChildSpec, ...]:
 
 def broker_child(settings: Settings, port: int) -> ChildSpec:
     """The paper broker: PAPERBROKER_* from the environment and `.env` reach it, secrets do not."""
-    written = env_file_values(os.environ)
-    options = {key: value for key, value in written.items() if key.startswith("PAPERBROKER_") and value}
-    env = {**options, **os.environ, "PYTHONUNBUFFERED": "1"}
+    env = {**_of_the_broker(), **os.environ, "PYTHONUNBUFFERED": "1"}
     where = ("--host", "127.0.0.1", "--port", str(port), "--data", str(settings.data / "paperbroker"))
     return ChildSpec(
         "broker",
@@ -142,10 +140,17 @@ def broker_child(settings: Settings, port: int) -> ChildSpec:
 
 def broker_port() -> int:
     """8100 or PAPERBROKER_PORT, or another where that is taken. Raises ConfigurationError."""
-    wanted = os.environ.get("PAPERBROKER_PORT", "").strip() or str(_BROKER_PORT)
+    wanted = {**_of_the_broker(), **os.environ}.get("PAPERBROKER_PORT", "").strip() or str(_BROKER_PORT)
     if not wanted.isdecimal() or int(wanted) > 65535:
         raise ConfigurationError(f"PAPERBROKER_PORT must be a whole number from 0 to 65535, not {wanted!r}.")
     return choose(int(wanted) or None)
+
+
+def _of_the_broker() -> dict[str, str]:
+    """What `.env` says for the paper broker."""
+    return {
+        key: value for key, value in env_file_values(os.environ).items() if key.startswith("PAPERBROKER_") and value
+    }
 
 
 def _unnamed(settings: Settings) -> tuple[str, ...]:

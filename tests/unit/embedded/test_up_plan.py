@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oms.domain.errors import ConfigurationError
-from oms.embedded.ports import choose, is_free
+from oms.embedded.ports import any_free, choose, is_free
 from oms.embedded.servers import Addresses
 from oms.settings import Settings
 from oms.up.plan import broker_child, broker_port, check_port, environment, is_loopback, make_plan, with_addresses
@@ -115,6 +115,19 @@ def test_the_paper_broker_moves_where_its_port_is_taken(monkeypatch: pytest.Monk
     monkeypatch.setenv("PAPERBROKER_PORT", "many")
     with pytest.raises(ConfigurationError, match="PAPERBROKER_PORT"):
         broker_port()
+
+
+def test_the_paper_brokers_port_can_stand_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAPERBROKER_PORT", raising=False)
+    (tmp_path / ".env").write_text("PAPERBROKER_PORT=many\n")
+    with pytest.raises(ConfigurationError, match=r"PAPERBROKER_PORT must be .* not 'many'"):
+        broker_port()
+    free = any_free()
+    (tmp_path / ".env").write_text(f"PAPERBROKER_PORT={free}\n")
+    assert broker_port() == free
+    monkeypatch.setenv("PAPERBROKER_PORT", "0")
+    assert broker_port() != free
 
 
 def test_a_port_is_the_usual_one_unless_taken(taken_port: int) -> None:
