@@ -156,6 +156,8 @@ def price_freshness(order: Order, qty: Decimal, view: RiskView) -> Check | None:
     if view.limits.position_usd.mode is Mode.OFF or _lowers_risk(order, qty, view):
         return None
     if view.price is None or _reference(order.side, view) is None:
+        if view.instrument is not None and not view.instrument.is_crypto and not view.market.is_open:
+            return None  # nobody asked for one: market_hours refuses it
         return Check(
             "PRICE_STALE", Verdict.REFUSE, f"There is no price of {order.symbol} to check the position limit with"
         )

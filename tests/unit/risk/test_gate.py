@@ -109,6 +109,8 @@ def test_closed_markets_refuse_stocks_and_say_when_they_open() -> None:
     assert refused.code == "MARKET_CLOSED"
     assert refused.message.startswith("Market closed")
     assert "Tue 2026-03-03 at 09:30 EST" in refused.message
+    assert refusal(order(), view(market=CLOSED, price=None)).message == refused.message  # nobody asked for a price
+    assert refusal(order("buy", "0.1", BTC), view(BTC, market=CLOSED, price=None)).code == "PRICE_STALE"
     small = view(BTC, bid="9999", ask="10000", market=CLOSED)
     assert isinstance(check(order("buy", "0.1", BTC), small), ApprovedOrder)
 
