@@ -26,6 +26,7 @@ from tests.faults.proxy import Mangler, Proxy
 from paperbroker.testing import Control
 
 SIGNAL = "/api/v1/trading/signal"
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)  # PostgreSQL: how it shows
 SETTLES_WITHIN_S = 60.0
 _ONE = "select symbol, side, status, error_code, error_message from orders where id = $1::text::uuid"
 ENDS = ("filled", "rejected", "cancelled", "expired", "replaced")
@@ -242,7 +243,7 @@ class Rig:
         while True:
             try:
                 found = await self.value(query, *values)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except AWAY as error:
                 found = None
                 why = why or repr(error)
             if found:
@@ -298,7 +299,7 @@ class Rig:
         while True:
             try:
                 found: object = await self.differences()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except AWAY as error:
                 found = error
             if not found:
                 return time.monotonic() - begun
