@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,24 @@ def running_broker(*options: str, data: Path | None = None) -> Iterator[PaperBro
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--paperbroker`: options of the broker that the fixture starts."""
-    parser.addoption("--paperbroker", default="", help="options of the paper broker that `paper_broker` starts")
+    """`--paperbroker`: options of the broker that the fixture starts; without any it is started as it is."""
+    parser.addoption(
+        "--paperbroker",
+        nargs="?",
+        const="",
+        default="",
+        metavar="OPTIONS",
+        help="options of the paper broker that `paper_broker` starts, such as '--hours nyse'",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """`--paperbroker tests`: what follows is a path, unless it begins with a dash, as the broker's options do."""
+    for index, (argument, value) in enumerate(pairwise(args)):
+        if argument == "--paperbroker" and not value.startswith("-"):
+            args[index] = "--paperbroker="
+            early_config.known_args_namespace.file_or_dir.append(value)
 
 
 _RUNNING = pytest.StashKey[PaperBroker]()

@@ -5,6 +5,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from paperbroker.testing import PaperBroker, paper_broker
 
 __all__ = ["paper_broker"]
@@ -19,10 +20,25 @@ def test_the_fixture_brings_an_account_of_its_own(paper_broker: PaperBroker) -> 
     assert paper_broker.account().control.requests() == []
 
 
+def pytest_in(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "paperbroker.testing", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout
+
+
 def test_options_reach_the_process(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text(
         "def test_time(paper_broker):\n    assert paper_broker.control.advance(0).startswith('2031-')\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "paperbroker.testing", "--paperbroker", "--now 2031-01-02"]
-    ended = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert ended.returncode == 0, ended.stdout
+    pytest_in(tmp_path, "--paperbroker", "--now 2031-01-02", str(tmp_path))
+
+
+@pytest.mark.parametrize("arguments", [["--paperbroker"], ["--paperbroker", "-x"], ["--paperbroker", "test_theirs.py"]])
+def test_the_option_needs_no_value(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        "def test_key(paper_broker):\n    assert paper_broker.key.startswith('mock')\n"
+    )
+    if arguments[-1] == "test_theirs.py":
+        (tmp_path / "test_others.py").write_text("def test_not_asked_for():\n    raise AssertionError\n")
+    pytest_in(tmp_path, *arguments)
