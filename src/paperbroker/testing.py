@@ -89,7 +89,8 @@ class Control:
     def halt(self, symbol: str) -> None:
         self._ask("PUT", f"/halts/{symbol}")
 
-    def resume(self, symbol: str) -> None:
+    def resume(self, symbol: str = "*") -> None:
+        """End the halt of a symbol; `*`: of all of them."""
         self._ask("DELETE", f"/halts/{symbol}")
 
     def set_clock(self, time: str) -> str:
@@ -217,8 +218,9 @@ def _process(config: pytest.Config) -> PaperBroker:
 
 @pytest.fixture
 def paper_broker(request: pytest.FixtureRequest) -> Iterator[PaperBroker]:
-    """An account of the test's own; its faults, and all prices that were set, are gone afterwards."""
+    """An account of the test's own; its faults, all prices that were set and all halts are gone afterwards."""
     process = _process(request.config)
     yield process.account()
     process.control.clear_faults()
     process.control.let_go()
+    process.control.resume()

@@ -180,10 +180,11 @@ class Control:
         return None
 
     def _resume(self, request: Request, body: Body) -> object:
-        symbol = self._symbol(request.path_params["symbol"])
-        if symbol in self._core.floor.halted:
-            self._core.floor.halted.discard(symbol)
-            self._core.prices.halt(Halt(symbol, self._core.clock.now(), resumed=True))
+        """End the halt of a symbol, or of all (`*`)."""
+        symbol, halted = request.path_params["symbol"], self._core.floor.halted
+        for ended in sorted(halted if symbol == "*" else {self._symbol(symbol)} & halted):
+            halted.discard(ended)
+            self._core.prices.halt(Halt(ended, self._core.clock.now(), resumed=True))
         self._core.floor.wake()
         return None
 
