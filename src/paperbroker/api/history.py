@@ -160,16 +160,23 @@ class HistoryPages:
                 continue
             if token is None or token.symbol != symbol:
                 token = Token(symbol, question.end_ns if question.descending else question.start_ns, 0)
-            to_skip = token.skip
-            for ns, thing in self._search(question, token):
+            to_skip, asked = token.skip, time.monotonic()
+            for number, (ns, thing) in enumerate(self._search(question, token)):
+                now = time.monotonic()
+                if number == 0:
+                    deadline += now - asked  # a tape may have been read for it
                 if thing is not None and to_skip and ns == token.ns:
                     to_skip -= 1
                     continue
-                if left == 0 or time.monotonic() > deadline:
+                if left == 0:
                     return found, str(token)
                 if thing is None:
-                    token = token if token.ns == ns else Token(symbol, ns, 0)
+                    token = _moved(token, ns, question)
+                    if now > deadline and number:  # never where the page began
+                        return found, str(token)
                     continue
+                if now > deadline and found:
+                    return found, str(token)
                 found.setdefault(symbol, []).append(_fields(thing))
                 token = Token(symbol, ns, token.skip + 1 if token.ns == ns else 1)
                 to_skip = 0
@@ -240,6 +247,12 @@ def _token(given: str, symbols: list[str]) -> Token | None:
     if symbol not in symbols:
         raise Refusal(400, None, "invalid page_token")
     return token
+
+
+def _moved(token: Token, ns: int, question: Question) -> Token:
+    """The token after a search without a find. It never goes back behind an entry that has been told."""
+    ahead = ns < token.ns if question.descending else ns > token.ns
+    return Token(token.symbol, ns, 0) if ahead else token
 
 
 def _fields(thing: Quote | Trade | Bar) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """The windows of bars, the past of the generated prices, the instants of portfolio history, ids of events."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -9,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paperbroker import markets
+from paperbroker.api import history
+from paperbroker.api.history import HistoryPages, Question, What
+from paperbroker.assets import Assets
+from paperbroker.clock import Clock
 from paperbroker.equity import Point
 from paperbroker.portfolio import instants, minus_period, series
+from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Trade
 from paperbroker.prices.shift import Shift
 from paperbroker.prices.timeframes import MINUTE, Timeframe, parse_timeframe
@@ -65,6 +71,32 @@ def test_the_past_is_the_same_forwards_and_backwards_and_in_any_cut() -> None:
         if event
     ]
     assert parts == forwards
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("what", ["quotes", "trades", "bars"])
+def test_pages_that_have_no_time_still_bring_everything_once(
+    monkeypatch: pytest.MonkeyPatch, what: What, descending: bool
+) -> None:
+    pages = HistoryPages(Assets(), Clock(), Prices(), WalkHistory(1))
+    timeframe = Timeframe(2, "Min") if what == "bars" else None
+    span = 30 * MINUTE if what == "bars" else 40 * SECOND
+    asked = Question(
+        what, ["AAPL", "KO"], NOON, NOON + span, 1000, descending, timeframe, token=None, present_ns=NOON + span
+    )
+    monkeypatch.setattr(history, "PAGE_SECONDS", 600.0)
+    whole, end = pages._page(asked)
+    assert end is None
+    monkeypatch.setattr(history, "PAGE_SECONDS", 0.0)
+    found: dict[str, list[object]] = {"AAPL": [], "KO": []}
+    for _ in range(1000):
+        page, token = pages._page(asked)
+        for symbol, entries in page.items():
+            found[symbol] += entries
+        if token is None:
+            break
+        asked = replace(asked, token=history._token(token, asked.symbols))
+    assert found == whole
 
 
 def test_longer_bars_are_made_of_the_minutes_that_are_over() -> None:
