@@ -230,8 +230,11 @@ def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
 
 
 def _timeframe(call: Call) -> Timeframe:
+    given = call.query.get("timeframe", "")
+    if not given:
+        raise Refusal(400, None, "timeframe is required")
     try:
-        return parse_timeframe(call.query.get("timeframe", "") or "1Min")
+        return parse_timeframe(given)
     except ValueError as error:
         raise Refusal(400, None, str(error)) from None
 
