@@ -8,9 +8,10 @@ import itertools
 import random
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 Kind = Literal[
     # requests
@@ -24,6 +25,8 @@ Kind = Literal[
 ]  # fmt: skip
 
 REQUEST_KINDS: tuple[Kind, ...] = ("deny", "rate_limit", "reject", "error", "timeout", "drop", "delay", "hide")
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z")]
+HeaderValue = Annotated[str, Meta(pattern=r"^[ -~]*\Z")]
 ORDER_KINDS = frozenset({"reject", "hide"})  # unless told otherwise, these wait for POST /v2/orders
 
 
@@ -41,17 +44,17 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     symbol: str | None = None
     client_order_id: str | None = None
     event: str | None = None
-    count: int | None = 1
-    probability: float = 1.0
+    count: Annotated[int, Meta(ge=1)] | None = 1
+    probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
     seed: int = 1
-    status: int | None = None
+    status: Annotated[int, Meta(ge=200, le=599)] | None = None
     code: int | None = None
     message: str | None = None
     extras: dict[str, str] = {}
-    headers: dict[str, str] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
     html: bool = False
     when: Literal["before", "after"] = "before"
-    seconds: float = 1.0
+    seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
     id: str = ""
     hits: int = 0
 

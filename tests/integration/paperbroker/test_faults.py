@@ -198,6 +198,27 @@ async def test_someone_trades_by_hand_and_a_fill_is_busted(broker: PaperBroker, 
     assert activities[0]["execution_type"] == "trade_bust"
 
 
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"probability": 1.5},
+        {"probability": -0.1},
+        {"count": 0},
+        {"status": 42},
+        {"status": 600},
+        {"seconds": -1},
+        {"seconds": 1e9},
+        {"headers": {"X-Note": "two\r\nlines"}},
+        {"headers": {"not a name": "x"}},
+        {"headers": {"X-Price": "1 \u20ac"}},
+    ],
+)
+def test_faults_that_cannot_be_are_refused(control: Control, terms: dict[str, object]) -> None:
+    with pytest.raises(ControlError, match=rf"422.*{next(iter(terms))}"):
+        control.fault("rate_limit", **terms)
+    assert control.faults() == []
+
+
 async def test_prices_are_set_pushed_and_frozen_and_symbols_halted(control: Control, client: Any) -> None:
     control.set_price("AAPL", bid="99.99", ask="100", price="99.99")
     control.halt("AAPL")
