@@ -1,18 +1,21 @@
 """Recorded prices, read in batches: Parquet or CSV (also .csv.gz) with the columns of ../shared/data/README.md.
 
 `ts, symbol, kind (q|t), bid, bid_size, ask, ask_size, price, size, exchange`; rows in the order of time. Prices are
-read as decimals, never as floats.
+decimals; where a Parquet file has floats, each is taken as the shortest decimal that it stands for.
 """
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from paperbroker.prices.quotes import Quote, Trade
+from paperbroker.prices.quotes import Quote, Size, Trade
 
 COLUMNS = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size", "exchange")
 _BATCH_ROWS = 16_384
 _SLICE_ROWS = 512
+_ZERO = Decimal(0)
 
 
 class TapeError(Exception):
@@ -81,14 +84,14 @@ def _open_csv(path: Path) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.csv as pacsv  # noqa: PLC0415
 
-    price = pa.decimal128(18, 6)
+    price, size = pa.decimal128(18, 6), pa.decimal128(28, 9)
     types = {
         "ts": pa.timestamp("ns", tz="UTC"),
         "symbol": pa.string(),
         "kind": pa.string(),
         "exchange": pa.string(),
         **dict.fromkeys(("bid", "ask", "price"), price),
-        **dict.fromkeys(("bid_size", "ask_size", "size"), pa.int64()),
+        **dict.fromkeys(("bid_size", "ask_size", "size"), size),
     }
     reader = pacsv.open_csv(
         path,
@@ -124,15 +127,26 @@ def events_of(batch: Any) -> list[Quote | Trade]:
 def _event(row: tuple[Any, ...]) -> Quote | Trade:
     ns, symbol, kind, bid, bid_size, ask, ask_size, price, size, exchange = row
     if kind == "q":
-        return Quote(symbol, ns, _plain(bid), _plain(ask), bid_size or 0, ask_size or 0)
+        return Quote(symbol, ns, _plain(bid), _plain(ask), _size(symbol, bid_size), _size(symbol, ask_size))
     if kind != "t":
         raise TapeError(f"the kind of an event is q or t, not {kind!r}")
-    return Trade(symbol, ns, _plain(price), size or 0, ns // 1_000_000 % 2**48, exchange or "V")
+    return Trade(symbol, ns, _plain(price), _size(symbol, size), ns // 1_000_000 % 2**48, exchange or "V")
 
 
-def _plain(price: Any) -> Any:
-    """180.0100 becomes 180.01: the zeros of the column's scale would go over the wire."""
-    return price.normalize() if price is not None else _zero()
+def _plain(number: Any) -> Decimal:
+    """180.0100 becomes 180.01: the zeros of the column's scale would go over the wire. Nothing becomes 0."""
+    if isinstance(number, Decimal):
+        return number.normalize()
+    if number is None or math.isnan(number):  # NaN stands for nothing where numbers are floats
+        return _ZERO
+    return Decimal(str(number)).normalize()
+
+
+def _size(symbol: str, number: Any) -> Size:
+    """Shares are whole, coins are not."""
+    if isinstance(number, int) and "/" not in symbol:
+        return number
+    return _plain(number) if "/" in symbol else int(_plain(number))
 
 
 def _remember_last(batch: Any, last: dict[tuple[str, str], Quote | Trade]) -> None:
@@ -162,9 +176,3 @@ def _numbers(column: Any) -> Any:
 
     values = np.frombuffer(column.buffers()[1], dtype=str(column.type))
     return values[column.offset : column.offset + len(column)]
-
-
-def _zero() -> Any:
-    from decimal import Decimal  # noqa: PLC0415
-
-    return Decimal(0)

@@ -65,6 +65,44 @@ async def test_clock_and_quotes_are_the_tapes(start_broker: Any, client_of: Any,
         assert (await client.get("/v2/assets/XYZ"))["symbol"] == "XYZ"
 
 
+COINS = (
+    "2013-10-07T14:00:00.000Z,BTC/USD,q,123.45,0.5,123.55,0.25,,,",
+    "2013-10-07T14:00:00.000Z,BTC/USD,t,,,,,123.5,0.125,",
+    "2013-10-07T14:00:00.000Z,IBM,q,180.01,300,180.03,100,,,",
+    "2013-10-07T14:00:01.000Z,IBM,t,,,,,180.1,100,P",
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_sizes_can_have_fractions_and_a_parquet_file_floats(
+    start_broker: Any, client_of: Any, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "coins.csv"
+    path.write_text("\n".join((HEADER, *COINS)) + "\n")
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        types = {"ts": pa.timestamp("us", tz="UTC"), "exchange": pa.string()}
+        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        floats = pyarrow.csv.read_csv(path, convert_options=options)
+        assert floats.schema.field("bid").type == pa.float64()
+        pyarrow.parquet.write_table(floats, path := tmp_path / "coins.parquet")
+    broker = start_broker("--tape", str(path), "--requests-per-minute", "0")
+    async with client_of(broker.url) as client:
+        await quote_after(client, "IBM", 180.01)
+        quotes = (await client.get("/v1beta3/crypto/us/latest/quotes", symbols="BTC/USD"))["quotes"]
+        assert {name: quotes["BTC/USD"][name] for name in ("bp", "bs", "ap", "as")} == {
+            "bp": 123.45, "bs": 0.5, "ap": 123.55, "as": 0.25,
+        }  # fmt: skip
+        past = await client.get("/v1beta3/crypto/us/trades", symbols="BTC/USD", start="2013-10-07")
+        assert [(trade["p"], trade["s"]) for trade in past["trades"]["BTC/USD"]] == [(123.5, 0.125)]
+        sizes = (await client.get("/v2/stocks/IBM/quotes/latest"))["quote"]
+        assert (sizes["bs"], sizes["as"]) == (300, 100)
+        assert isinstance(sizes["bs"], int)
+
+
 async def test_what_the_tape_lacks_has_no_price_and_fills_at_none(
     start_broker: Any, client_of: Any, tape: Path
 ) -> None:
