@@ -58,6 +58,11 @@ class Ledger:
             _log.info("account opened", extra={"account": account.id, "key": key})
         return account
 
+    def stranger(self) -> Account:
+        """An account that is nobody's and is not kept: for what is answered without a key."""
+        ns = self._clock.now()
+        return open_account("", self._prices, ns, new_york_date(ns))
+
     def load(self) -> list[Order]:
         """Read the accounts and their open orders from the store; returns the orders, oldest first."""
         for account in self._store.load_accounts():

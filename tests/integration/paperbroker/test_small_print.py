@@ -42,6 +42,24 @@ async def test_a_key_may_be_shown_as_authorization(broker: Any, given: str, stat
         assert (answer.status, body.get("message")) == (status, None if status == 200 else "unauthorized.")
 
 
+@pytest.mark.parametrize(
+    ("path", "key", "status"),
+    [
+        ("/v1beta3/crypto/us/latest/quotes?symbols=BTC/USD", None, 200),
+        ("/v1beta3/crypto/us/snapshots?symbols=BTC/USD", None, 200),
+        ("/v1beta3/crypto/us/bars?symbols=BTC/USD&timeframe=1Min", None, 200),
+        ("/v1beta3/crypto/us/latest/quotes?symbols=BTC/USD", "PKREALKEY", 401),
+        ("/v1beta3/crypto/us/latest/quotes?symbols=BTC/USD", "", 401),
+        ("/v2/stocks/quotes/latest?symbols=AAPL", None, 401),
+        ("/v2/assets/BTC/USD", None, 401),
+    ],
+)
+async def test_prices_of_coins_need_no_key(broker: Any, path: str, key: str | None, status: int) -> None:
+    headers = {} if key is None else {"APCA-API-KEY-ID": key}
+    async with aiohttp.ClientSession(broker.url, headers=headers) as session, session.get(path) as answer:
+        assert answer.status == status
+
+
 async def test_every_answer_has_a_request_id_of_its_own(broker: Any) -> None:
     headers = {"APCA-API-KEY-ID": "mock-ids"}
     seen = set()
