@@ -97,6 +97,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
         WatchlistPages(Watchlists(store, clock), assets),
     )
     past = HistoryPages(assets, clock, prices, HandHistory(history, prices))
+    days = None if settings.tape else past  # a tape would have to be read as a whole
     routes = [
         *_trading_routes(
             gate,
@@ -111,9 +112,9 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
             settings,
             Quotes(assets, prices),
             past,
-            Snapshots(assets, prices, None if settings.tape else past),  # a tape would have to be read as a whole
+            Snapshots(assets, prices, days),
         ),
-        *_streams(core, gate, settings),
+        *_streams(core, gate, settings, days),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
@@ -186,11 +187,17 @@ def _data_routes(gate: Gate, settings: Settings, *pages: Quotes | HistoryPages |
     return [route for some in pages for route in gate.routes(some.routes(), limits)]
 
 
-def _streams(core: Core, gate: Gate, settings: Settings) -> list[BaseRoute]:
+def _streams(core: Core, gate: Gate, settings: Settings, days: HistoryPages | None) -> list[BaseRoute]:
     """The streams, and the control API, which can cut them."""
     trade_stream = TradeStream(core.ledger, core.faults)
     data = {
-        path: DataStream(core.prices, core.faults, coins=coins, most_symbols=settings.stream_symbols)
+        path: DataStream(
+            core.prices,
+            core.faults,
+            None if days is None else days.last_days,
+            coins=coins,
+            most_symbols=settings.stream_symbols,
+        )
         for path, coins in (*((f"/v2/{feed}", False) for feed in STOCK_STREAMS), *((p, True) for p in COIN_PATHS))
     }
     return [

@@ -1,6 +1,7 @@
 """The broker's time: the wall's, or started elsewhere, or a tape's at its own speed; and the hours it trades in."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ class Clock:
         self._follows_wall = start_ns is None and speed == 1.0
         self._monotonic_start = time.monotonic_ns()
         self._last = 0
+        self.on_move: list[Callable[[], None]] = []
 
     def peek(self) -> int:
         """What time it is, without making the next stamp later."""
@@ -37,6 +39,8 @@ class Clock:
         self._start_ns, self._monotonic_start = ns, time.monotonic_ns()
         self._follows_wall = False
         self._last = min(self._last, ns)
+        for listener in self.on_move:
+            listener()
 
     def seconds_until(self, ns: int) -> float:
         """Real seconds until the broker's clock shows an instant; 0 when it has passed."""

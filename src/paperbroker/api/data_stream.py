@@ -5,7 +5,9 @@ of the event loop goes out as one frame; a client that does not read is told so 
 """
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 import msgspec
 from starlette.websockets import WebSocket
@@ -18,6 +20,7 @@ from paperbroker.faults import Facts, Faults
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Quote, Trade
 
+DayBars = Callable[[list[str]], Awaitable[dict[str, list[Bar]]]]  # of each symbol the newest first
 AUTH_SECONDS = 10.0
 _ERRORS = {
     402: "auth failed", 405: "symbol limit exceeded", 406: "connection limit exceeded",
@@ -28,6 +31,7 @@ STOCK_CHANNELS = (
 )  # fmt: skip
 COIN_CHANNELS = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars")
 
+_log = logging.getLogger(__name__)
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
 
@@ -68,8 +72,13 @@ class Client:
 class DataStream:
     """All clients of one endpoint."""
 
-    def __init__(self, prices: Prices, faults: Faults, *, coins: bool, most_symbols: int) -> None:
-        """`most_symbols` a connection may follow, 0 for any number."""
+    def __init__(
+        self, prices: Prices, faults: Faults, day_bars: DayBars | None = None, *, coins: bool, most_symbols: int
+    ) -> None:
+        """`most_symbols` a connection may follow, 0 for any number.
+
+        `day_bars` tells the bars of days as REST does; without it they are what the broker saw itself.
+        """
         self._faults = faults
         self._prices = prices
         self._coins = coins
@@ -77,6 +86,9 @@ class DataStream:
         self._most_symbols = most_symbols
         self._clients: dict[str, Client] = {}
         self._pending: list[Event] = []
+        self._day_bars = day_bars
+        self._days_due: set[str] = set()
+        self._telling: asyncio.Task[None] | None = None
         prices.on_quote.append(self._add)
         prices.on_trade.append(self._add)
         prices.on_bar.append(self._add)
@@ -163,7 +175,31 @@ class DataStream:
         if not self._clients or ("/" in what.symbol) != self._coins:
             return
         books = any(client.symbols.get("orderbooks") for client in self._clients.values())
-        self._add_events(what.symbol, events_of(what, self._prices, books=books))
+        self._add_events(what.symbol, events_of(what, books=books))
+        if isinstance(what, Bar) and any(client.symbols["dailyBars"] for client in self._clients.values()):
+            self._add_day(what.symbol)
+
+    def _add_day(self, symbol: str) -> None:
+        """With each minute's bar comes the day's so far."""
+        if self._day_bars is None:
+            if day := self._prices.day_bars.get(symbol):
+                self._add_events(symbol, [Event(replace(day), "dailyBars")])
+            return
+        self._days_due.add(symbol)
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell_days(self._day_bars))
+            self._telling.add_done_callback(self._told_days)
+
+    async def _tell_days(self, day_bars: DayBars) -> None:
+        while self._days_due:
+            symbols, self._days_due = sorted(self._days_due), set()
+            for symbol, bars in (await day_bars(symbols)).items():
+                self._add_events(symbol, [Event(bar, "dailyBars") for bar in bars[:1]])
+
+    def _told_days(self, task: asyncio.Task[None]) -> None:
+        self._telling = None
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("the bars of days could not be told", exc_info=error)
 
     def _add_events(self, symbol: str, events: Iterable[Event]) -> None:
         if not self._clients or ("/" in symbol) != self._coins:

@@ -1,7 +1,6 @@
 """What the data streams tell, encoded once for each codec that asks."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import msgspec
 
@@ -14,7 +13,6 @@ from paperbroker.api.quotes_json import (
     quote_fields,
     trade_fields,
 )
-from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Halt, Quote, Trade
 
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
@@ -60,8 +58,8 @@ class Event:
         return {**head, **quote_fields(what, form)}
 
 
-def events_of(what: Quote | Trade | Bar, prices: Prices, *, books: bool) -> Iterator[Event]:
-    """What a change of prices is on the channels: with each minute's bar comes the day's so far.
+def events_of(what: Quote | Trade | Bar, *, books: bool) -> Iterator[Event]:
+    """What a change of prices is on the channels.
 
     `books`: somebody follows order books, which are made of quotes.
     """
@@ -73,8 +71,6 @@ def events_of(what: Quote | Trade | Bar, prices: Prices, *, books: bool) -> Iter
             yield Event(what, "orderbooks")
     else:
         yield Event(what, "bars")
-        if day := prices.day_bars.get(what.symbol):
-            yield Event(replace(day), "dailyBars")
 
 
 def array_header(length: int) -> bytes:

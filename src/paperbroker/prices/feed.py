@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
@@ -40,6 +41,9 @@ class WalkFeed:
         self._symbols = list(LEVELS)
         self._prices = prices
         self._clock = clock
+        self._number = 0  # the second that is being shown
+        self._due: deque[Quote | Trade] = deque()  # what is left of it
+        clock.on_move.append(self._leap)
 
     def start(self) -> None:
         now = self._clock.peek()
@@ -47,22 +51,61 @@ class WalkFeed:
         for symbol, walk in zip(self._symbols, self._walks, strict=True):
             self._prices.set_close(symbol, walk.middle(midnight))
             if (trade := _last_trade(walk, now // SECOND)) is not None:
-                self._prices.trade(trade)
-            self._prices.quote(walk.quote_at(now))
+                self._prices.stand(trade)
+            self._prices.stand(walk.quote_at(now))
+        self._enter(now // SECOND)
 
     async def run(self) -> None:
-        number = self._clock.peek() // SECOND
         while True:
-            events = sorted((e for walk in self._walks for e in walk.second(number)), key=lambda event: event.ns)
-            for event in events:
-                if event.ns > self._clock.peek():
-                    await asyncio.sleep(min(1.0, max(_TICK_SECONDS, self._clock.seconds_until(event.ns))))
-                self._prices.feed(event)
-            number += 1
-            await asyncio.sleep(min(1.0, self._clock.seconds_until(number * SECOND)))
-            now = self._clock.peek() // SECOND
-            if abs(now - number) > 1:  # the clock was set, or a suspended machine woke up: not what was slept through
-                number = now
+            if self._due:
+                wait = self._clock.seconds_until(self._due[0].ns)
+                if wait > 0:
+                    await asyncio.sleep(min(1.0, max(_TICK_SECONDS, wait)))
+                else:
+                    self._prices.feed(self._due.popleft())
+                continue
+            following = self._number + 1
+            await asyncio.sleep(min(1.0, self._clock.seconds_until(following * SECOND)))
+            if self._number == following - 1:  # else the clock was moved
+                if abs(self._clock.peek() // SECOND - following) > 1:  # a suspended machine woke up
+                    self._leap()
+                else:
+                    self._show(following)
+
+    def _show(self, number: int) -> None:
+        """Go on with a second."""
+        self._number = number
+        self._due = deque(sorted((e for walk in self._walks for e in walk.second(number)), key=lambda event: event.ns))
+
+    def _enter(self, number: int) -> None:
+        """Go on with a second whose minute has begun without us."""
+        self._note(range(number - number % 60, number))
+        self._show(number)
+
+    def _leap(self) -> None:
+        """To the present: not what was slept through, but the minute that was begun becomes whole for its bar."""
+        number = self._clock.peek() // SECOND
+        if number == self._number:
+            return
+        if number < self._number:
+            self._enter(number)
+            return
+        for event in self._due:
+            if isinstance(event, Trade):
+                self._prices.note(event)
+        end = self._number - self._number % 60 + 60
+        self._note(range(self._number + 1, min(end, number)))
+        if number < end:
+            self._show(number)
+        else:
+            self._enter(number)
+
+    def _note(self, seconds: range) -> None:
+        for number in seconds:
+            for walk in self._walks:
+                for event in walk.second(number):
+                    if isinstance(event, Trade):
+                        self._prices.note(event)
 
 
 def _last_trade(walk: Walk, before: int) -> Trade | None:
@@ -100,7 +143,11 @@ class TapeFeed:
     def start(self) -> None:
         """Where the replay begins later than the tape, each symbol's last quote and trade before it stand."""
         for event in self._tape.standing:
-            self._show(event)
+            self._assets.ensure_stock(event.symbol)
+            self._prices.stand(self._shown(event))
+        if self._shift is None:
+            for trade in self._tape.running:
+                self._prices.note(trade)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +169,10 @@ class TapeFeed:
 
     def _show(self, event: Quote | Trade) -> None:
         self._assets.ensure_stock(event.symbol)
-        self._prices.feed(event if self._shift is None else replace(event, ns=self._shift.shown(event.ns)))
+        self._prices.feed(self._shown(event))
+
+    def _shown(self, event: Quote | Trade) -> Quote | Trade:
+        return event if self._shift is None else replace(event, ns=self._shift.shown(event.ns))
 
 
 def _next_slice(slices: Iterator[list[Quote | Trade]]) -> list[Quote | Trade]:

@@ -51,9 +51,25 @@ class Prices:
 
     def trade(self, trade: Trade) -> None:
         self.trades[trade.symbol] = trade
-        self._add_to_bars(trade)
+        self._add_to_minute(trade)
+        self._add_to_day(trade)
         for listener in self.on_trade:
             listener(trade)
+
+    def stand(self, event: Quote | Trade) -> None:
+        """What stands when the broker starts: shown like the rest, but no part of a minute that is still to be told."""
+        if isinstance(event, Quote):
+            self.quote(event)
+            return
+        self.trades[event.symbol] = event
+        self._add_to_day(event)
+        for listener in self.on_trade:
+            listener(event)
+
+    def note(self, trade: Trade) -> None:
+        """What traded while the broker was not there, or its clock leapt: a part of its minute, not shown to anyone."""
+        if trade.symbol not in self.by_hand_since and "*" not in self.by_hand_since:
+            self._add_to_minute(trade)
 
     def halt(self, halt: Halt) -> None:
         for listener in self.on_halt:
@@ -100,7 +116,7 @@ class Prices:
             if (current := self.current(symbol)) is not None:
                 self._closes[symbol] = current
 
-    def _add_to_bars(self, trade: Trade) -> None:
+    def _add_to_minute(self, trade: Trade) -> None:
         symbol, minute = trade.symbol, trade.ns - trade.ns % MINUTE
         bar = self.minute_bars.get(symbol)
         if bar is None or bar.ns != minute:
@@ -112,6 +128,9 @@ class Prices:
             if self._told.get(symbol) == minute:
                 for listener in self.on_updated_bar:
                     listener(replace(bar))
+
+    def _add_to_day(self, trade: Trade) -> None:
+        symbol = trade.symbol
         if trade.ns >= self._day_ends.get(symbol, 0):
             self._day_ends[symbol] = midnight_after(trade.ns)
             if (yesterday := self.day_bars.get(symbol)) is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paperbroker.prices.quotes import Quote, Size, Trade
+from paperbroker.prices.timeframes import MINUTE
 
 COLUMNS = ("ts", "symbol", "kind", "bid", "bid_size", "ask", "ask_size", "price", "size", "exchange")
 _BATCH_ROWS = 16_384
@@ -37,20 +38,31 @@ class Tape:
         if self._first is None:
             raise TapeError(f"{path} holds no events")
         self.standing: list[Quote | Trade] = []
+        self.running: list[Trade] = []
         self.first_ns = int(timestamps_of(self._first)[0])
 
     def seek(self, start_ns: int) -> None:
-        """Skip what lies before an instant; each symbol's last quote and trade of it become `standing`."""
+        """Skip what lies before an instant.
+
+        Each symbol's last quote and trade of it become `standing`, the trades of the minute that has begun `running`.
+        """
         last: dict[tuple[str, str], Quote | Trade] = {}
         while self._first is not None and timestamps_of(self._first)[-1] < start_ns:
-            _remember_last(self._first, last)
+            self._pass_by(self._first, start_ns, last)
             self._first = self._next_batch()
         if self._first is not None:
             skipped = int((timestamps_of(self._first) < start_ns).sum())
             if skipped:
-                _remember_last(self._first.slice(0, skipped), last)
+                self._pass_by(self._first.slice(0, skipped), start_ns, last)
                 self._first = self._first.slice(skipped)
         self.standing = sorted(last.values(), key=lambda event: event.ns)
+
+    def _pass_by(self, batch: Any, start_ns: int, last: dict[tuple[str, str], Quote | Trade]) -> None:
+        _remember_last(batch, last)
+        begun = int((timestamps_of(batch) >= start_ns - start_ns % MINUTE).sum())
+        if begun:
+            events = events_of(batch.slice(batch.num_rows - begun))
+            self.running += [event for event in events if isinstance(event, Trade)]
 
     def slices(self) -> Iterator[list[Quote | Trade]]:
         """The events to come, some hundred at a time, so that converting them never holds up the rest for long."""

@@ -179,6 +179,54 @@ async def test_streamed_bars_are_those_of_history_and_the_days_bar_comes_with_ea
         assert [bar for _, bar in found][:2] == bars["b"]
 
 
+async def test_a_minute_that_was_not_seen_as_a_whole_is_told_as_a_whole(start_broker: Any, client_of: Any) -> None:
+    """The broker is started within it, the clock leaps over its end, twice; the day's bar is that of history, too."""
+    broker = start_broker("--now", "2026-11-23T15:00:40Z", "--requests-per-minute", "0")
+    key = f"mock-{uuid.uuid4()}"
+    bars: dict[str, list[dict[str, Any]]] = {"b": [], "d": []}
+    async with (
+        client_of(broker.url, key) as client,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{broker.ws_url}/v2/sip") as socket,
+    ):
+        await socket.send_json({"action": "auth", "key": key, "secret": "x"})
+        await socket.send_json({"action": "subscribe", "bars": ["AAPL"], "dailyBars": ["AAPL"]})
+        for count in (1, 2):
+            await client.call("PUT", "/paper/v1/clock", json={"advance_seconds": 60})
+            async with asyncio.timeout(60):
+                while min(len(bars["b"]), len(bars["d"])) < count:
+                    for message in await socket.receive_json():
+                        if message["T"] in bars:
+                            bars[message.pop("T")].append({k: v for k, v in message.items() if k != "S"})
+            (day,) = (await client.get("/v2/stocks/AAPL/bars", timeframe="1Day"))["bars"]
+            assert bars["d"][-1] == day
+        past = await client.get("/v2/stocks/AAPL/bars", timeframe="1Min", start="2026-11-23T15:00:00Z")
+    assert [bar["t"] for bar in bars["b"]] == ["2026-11-23T15:00:00Z", "2026-11-23T15:01:00Z"]
+    assert bars["b"] == past["bars"]
+
+
+@pytest.mark.parametrize(
+    ("traded", "begin", "minute", "count"),
+    [
+        (("14:00:05", "14:00:10", "14:00:30"), "14:00:20", "14:00", 3),
+        (("14:00:50", "14:01:50"), "14:01:00", "14:01", 1),
+    ],
+)
+async def test_a_replay_tells_the_minute_it_begins_in_as_a_whole_and_none_before(
+    start_broker: Any, tmp_path: Path, traded: tuple[str, ...], begin: str, minute: str, count: int
+) -> None:
+    path = tmp_path / "tape.csv"
+    path.write_text("\n".join((COLUMNS, *(f"2013-10-07T{time}Z,IBM,t,,,,,180,100,P" for time in traded))) + "\n")
+    broker = start_broker("--tape", str(path), "--speed", "15", "--now", f"2013-10-07T{begin}Z")
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v2/sip") as socket:
+        await socket.send_json({"action": "auth", "key": "mock-bars", "secret": "x"})
+        await socket.send_json({"action": "subscribe", "bars": ["IBM"]})
+        async with asyncio.timeout(60):
+            while (bar := (await socket.receive_json())[0])["T"] != "b":
+                pass
+    assert (bar["t"], bar["n"]) == (f"2013-10-07T{minute}:00Z", count)
+
+
 async def test_order_books_have_the_quote_as_their_one_level(broker: Any) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v1beta3/crypto/us") as socket:
         await socket.send_json({"action": "auth", "key": f"mock-{uuid.uuid4()}", "secret": "x"})

@@ -144,7 +144,8 @@ async def test_a_minute_ends_without_another_trade_and_a_late_one_updates_it(sta
         await ask("PUT", "/prices/IBM", {"price": "300", "size": 7})
         await ask("PUT", "/clock", {"time": "2026-11-23T15:01:05Z"})
         async with asyncio.timeout(60):
-            bar, day = await stream.receive_json()
+            (bar,) = await stream.receive_json()
+            (day,) = await stream.receive_json()
         assert (bar["T"], bar["S"], bar["t"], bar["c"], bar["v"]) == ("b", "IBM", "2026-11-23T15:00:00Z", 300, 7)
         assert (day["T"], day["v"]) == ("d", 7)
         await ask("PUT", "/clock", {"time": "2026-11-23T15:00:58Z"})
