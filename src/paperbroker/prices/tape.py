@@ -80,15 +80,15 @@ class Tape:
 
 
 def open_batches(path: Path) -> Iterator[Any]:
-    """Record batches with the tape's columns."""
+    """Record batches with the tape's columns and `row`, the number of each in the file."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         file = pq.ParquetFile(path)
         _require_columns(path, file.schema_arrow.names)
-        return file.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+        return _numbered(file.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS)))
     if path.name.endswith((".csv", ".csv.gz")):
-        return _open_csv(path)
+        return _numbered(_open_csv(path))
     raise TapeError(f"{path}: a tape ends with .parquet, .csv or .csv.gz")
 
 
@@ -114,6 +114,17 @@ def _open_csv(path: Path) -> Iterator[Any]:
     return iter(reader)
 
 
+def _numbered(batches: Iterator[Any]) -> Iterator[Any]:
+    import numpy as np  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+
+    first = 1
+    for batch in batches:
+        rows: Any = np.arange(first, first + batch.num_rows, dtype="int64")
+        first += batch.num_rows
+        yield batch.append_column("row", pa.Int64Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)]))
+
+
 def _require_columns(path: Path, names: list[str]) -> None:
     missing = [column for column in COLUMNS if column not in names]
     if missing:
@@ -130,19 +141,18 @@ def timestamps_of(batch: Any) -> Any:
 
 def events_of(batch: Any) -> list[Quote | Trade]:
     """The rows of a record batch as quotes and trades."""
-    columns = {name: batch.column(batch.schema.get_field_index(name)).to_pylist() for name in COLUMNS if name != "ts"}
-    instants = timestamps_of(batch).tolist()
-    rows = zip(instants, *(columns[name] for name in COLUMNS if name != "ts"), strict=True)
-    return [_event(row) for row in rows]
+    names = (*COLUMNS[1:], "row")
+    columns = (batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names)
+    return [_event(row) for row in zip(timestamps_of(batch).tolist(), *columns, strict=True)]
 
 
 def _event(row: tuple[Any, ...]) -> Quote | Trade:
-    ns, symbol, kind, bid, bid_size, ask, ask_size, price, size, exchange = row
+    ns, symbol, kind, bid, bid_size, ask, ask_size, price, size, exchange, number = row
     if kind == "q":
         return Quote(symbol, ns, _plain(bid), _plain(ask), _size(symbol, bid_size), _size(symbol, ask_size))
     if kind != "t":
         raise TapeError(f"the kind of an event is q or t, not {kind!r}")
-    return Trade(symbol, ns, _plain(price), _size(symbol, size), ns // 1_000_000 % 2**48, exchange or "V")
+    return Trade(symbol, ns, _plain(price), _size(symbol, size), number, exchange or "V")
 
 
 def _plain(number: Any) -> Decimal:

@@ -227,6 +227,27 @@ async def test_a_replay_tells_the_minute_it_begins_in_as_a_whole_and_none_before
     assert (bar["t"], bar["n"]) == (f"2013-10-07T{minute}:00Z", count)
 
 
+async def test_trades_of_one_instant_of_a_tape_have_ids_of_their_own(
+    start_broker: Any, client_of: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "tape.csv"
+    rows = [f"2013-10-07T14:00:0{second}.5Z,{symbol},t,,,,,{price},100,P" for second in (1, 3)
+            for price in (180, 181) for symbol in ("IBM", "KO")]  # fmt: skip
+    path.write_text("\n".join((COLUMNS, *rows)) + "\n")
+    broker = start_broker("--tape", str(path), "--now", "2013-10-07T14:00:02Z")
+    streamed: list[dict[str, Any]] = []
+    async with client_of(broker.url) as client, aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"{broker.ws_url}/v2/sip") as socket:
+            await socket.send_json({"action": "auth", "key": "mock-ids", "secret": "x"})
+            await socket.send_json({"action": "subscribe", "trades": ["IBM"]})
+            async with asyncio.timeout(60):
+                while len(streamed) < 2:
+                    streamed += [message for message in await socket.receive_json() if message["T"] == "t"]
+        past = (await client.get("/v2/stocks/IBM/trades", start="2013-10-07"))["trades"]
+    assert [trade["i"] for trade in past] == [1, 3, 5, 7]
+    assert [trade["i"] for trade in streamed] == [5, 7]
+
+
 async def test_order_books_have_the_quote_as_their_one_level(broker: Any) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{broker.ws_url}/v1beta3/crypto/us") as socket:
         await socket.send_json({"action": "auth", "key": f"mock-{uuid.uuid4()}", "secret": "x"})
