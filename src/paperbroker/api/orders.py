@@ -50,7 +50,8 @@ class Orders:
         if call.query.get("side"):
             where.add("side = ?", one_of(call.query, "side", tuple(Side), ""))
         if symbols := words(call.query, "symbols"):
-            where.among("symbol", [asset.symbol for asset in map(self._assets.find, symbols) if asset])
+            found = ((symbol, self._assets.find(symbol)) for symbol in symbols)
+            where.among("symbol", [asset.symbol if asset else symbol for symbol, asset in found])
         if (classes := some_of(call.query, "asset_class", ASSET_CLASSES)) and "all" not in classes:
             where.among("asset_class", classes)
         self._add_bounds(call, where)

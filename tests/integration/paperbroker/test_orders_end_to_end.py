@@ -236,6 +236,9 @@ async def test_orders_are_listed_by_status_symbol_side_and_time(broker: Any, cli
         assert await listed() == ids[::-1]
         assert await listed(direction="asc") == ids
         assert await listed(symbols="AAPL,BTCUSD", direction="asc") == [ids[0], ids[2]]
+        assert await listed(symbols="MSFT,NOSUCH") == [ids[1]]
+        for status in ("open", "closed", "all"):
+            assert await listed(symbols="NOSUCH", status=status) == []
         assert await listed(side="sell") == []
         assert await listed(status="closed") == []
         assert await listed(status="all", limit="1", nested="True") == [ids[2]]
