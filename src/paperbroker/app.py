@@ -91,7 +91,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
     limits = Limits(settings.requests_per_minute)
     more = (
         Closing(desk, assets),
-        Events(trade_events),
+        Events(trade_events, clock),
         Markets(clock),
         Portfolio(equity, clock, prices),
         WatchlistPages(Watchlists(store, clock), assets),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -178,7 +179,11 @@ async def test_events_are_repeated_from_a_time_or_an_id_and_go_on_live(client: A
     assert [event["order"]["client_order_id"] for event in await live] == ["second", "second"]
     only = await events(client, 9, since="2020-01-01", until_id=past[1]["event_id"])
     assert only == past[:2], "it ends by itself"
-    assert (await client.call("GET", "/v2/events/trades", params={"since_id": "rubbish"}))[0] == 422
+    everything = await events(client, 99, since="2020-01-01", until=datetime.now(UTC).isoformat())
+    assert everything[:3] == past
+    assert everything[-1]["order"]["client_order_id"] == "second", "it ends by itself, no later event is waited for"
+    for asked in ({"since_id": "rubbish"}, {"until": "2020-01-01"}, {"until_id": past[1]["event_id"]}):
+        assert (await client.call("GET", "/v2/events/trades", params=asked))[0] == 422
 
 
 async def test_events_survive_a_kill(start_broker: Any, client_of: Any) -> None:
