@@ -1,5 +1,6 @@
 """An account and its positions on the wire: money and quantities as strings."""
 
+from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from paperbroker.accounts import Account, Figures, price_of
@@ -52,7 +53,7 @@ def account_json(account: Account, figures: Figures) -> dict[str, object]:
         "maintenance_margin": _money(figures.maintenance_margin),
         "last_maintenance_margin": "0",
         "sma": "0",
-        "balance_asof": state.day.isoformat(),
+        "balance_asof": (state.day - timedelta(days=1)).isoformat(),  # the day that last_equity is the end of
         "crypto_tier": 1,
         "intraday_adjustments": "0",
         "pending_reg_taf_fees": "0",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.paperbroker.house import House
 
+from paperbroker.account_json import account_json
 from paperbroker.books import Books
 from paperbroker.matching import Dice, RestingOrders, fill_price
 from paperbroker.orders import Order, OrderType, Side, TimeInForce
@@ -193,6 +194,12 @@ async def test_shorting_works_and_flips_are_refused_either_way(house: House) -> 
     house.send("AAPL", "buy", 5)
     house.hand.pass_by(1)
     assert "available: 5" in house.refused("AAPL", "sell", 6).message
+
+
+async def test_last_equity_is_told_as_of_the_day_it_was_the_end_of(house: House) -> None:
+    house.hand.pass_by(13 * 3600)
+    told = account_json(house.account, house.account.figures(house.prices))
+    assert (told["last_equity"], told["balance_asof"]) == ("140000", "2026-11-23")
 
 
 async def test_wash_trades_are_refused(house: House) -> None:
