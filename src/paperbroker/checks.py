@@ -151,7 +151,7 @@ def _check_balance(asset: Asset, account: Account, cost: Decimal) -> None:
     balance = account.qty(f"{currency}/USD")
     available = balance - account.held(f"{currency}/USD", Side.SELL)
     if cost > available:
-        raise insufficient_balance(currency, cost, balance, max(available, ZERO))
+        raise insufficient_balance(currency, currency, cost, balance, max(available, ZERO))
 
 
 def _check_cover(request: OrderRequest, account: Account, prices: Prices) -> Hold:
@@ -171,8 +171,12 @@ def _check_sell(request: OrderRequest, account: Account, prices: Prices) -> Hold
 def _check_available(request: OrderRequest, account: Account, existing: Decimal, qty: Decimal) -> None:
     held = account.held(request.asset.holding, request.side)
     available = max(existing - held, ZERO)
-    if qty > available:
-        raise insufficient_qty(request.asset.compact, qty, available, existing, held)
+    if qty <= available:
+        return
+    asset = request.asset
+    if asset.crypto:
+        raise insufficient_balance(asset.coin, asset.quote_currency, qty, existing, available)
+    raise insufficient_qty(asset.compact, qty, available, existing, held)
 
 
 def _check_short(request: OrderRequest, account: Account, prices: Prices) -> Hold:
@@ -195,7 +199,7 @@ def _no_short(request: OrderRequest, account: Account) -> Refusal | None:
     if request.fractional:
         return unprocessable("fractional orders cannot be sold short")
     if not request.asset.shortable:
-        return forbidden(f'asset "{request.asset.symbol}" cannot be sold short')
+        return unprocessable(f'asset "{request.asset.symbol}" cannot be sold short')
     return None
 
 

@@ -89,12 +89,15 @@ def insufficient_qty(symbol: str, requested: Decimal, available: Decimal, existi
     )
 
 
-def insufficient_balance(coin: str, requested: Decimal, balance: Decimal, available: Decimal) -> Refusal:
+def insufficient_balance(
+    coin: str, quote_currency: str, requested: Decimal, balance: Decimal, available: Decimal
+) -> Refusal:
+    """What a pair takes from the account is not there; `symbol` is the currency it is quoted in."""
     return forbidden(
         f"insufficient balance for {coin} (requested: {text(requested)}, available: {text(available)})",
         balance=text(balance),
         available=text(available),
-        symbol=coin,
+        symbol=quote_currency,
     )
 
 

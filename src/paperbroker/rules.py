@@ -60,9 +60,9 @@ def _check_prices(request: OrderRequest) -> None:
     if kind is OrderType.STOP_LIMIT and (request.stop_price is None or request.limit_price is None):
         raise invalid("stop limit orders require both stop and limit price")
     if kind not in _WITH_LIMIT and request.limit_price is not None:
-        raise invalid(f"{_spoken(kind)} orders require no limit price")
+        raise invalid(f"{_spoken(kind)} orders require no {_unwanted(kind, 'limit')} price")
     if kind not in _WITH_STOP and request.stop_price is not None:
-        raise invalid(f"{_spoken(kind)} orders require no stop price")
+        raise invalid(f"{_spoken(kind)} orders require no {_unwanted(kind, 'stop')} price")
     trails = (request.trail_price is not None) + (request.trail_percent is not None)
     if kind is OrderType.TRAILING_STOP and trails != 1:
         raise invalid("trailing stop orders must specify one of trail_price or trail_percent")
@@ -76,10 +76,14 @@ def _spoken(kind: OrderType) -> str:
     return kind.replace("_", " ")
 
 
+def _unwanted(kind: OrderType, name: str) -> str:
+    return "stop or limit" if kind is OrderType.MARKET else name
+
+
 def _check_coin_order(request: OrderRequest) -> None:
     asset = request.asset
     if request.type not in _COIN_TYPES:
-        raise unprocessable("invalid order type for crypto order")
+        raise invalid("invalid order type for crypto order")
     if request.time_in_force not in _COIN_TIMES:
         raise unprocessable("invalid crypto time_in_force")
     if request.complex or request.take_profit or request.stop_loss:
@@ -139,7 +143,7 @@ def _check_fraction(request: OrderRequest) -> None:
     if request.type is OrderType.TRAILING_STOP:
         raise unprocessable("fractional orders must be market, limit, stop or stop_limit orders")
     if request.notional is not None and request.notional < SMALLEST_STOCK_NOTIONAL:
-        raise forbidden(f"cost basis must be >= minimal amount of order {SMALLEST_STOCK_NOTIONAL}")
+        raise unprocessable(f"notional amount must be >= {SMALLEST_STOCK_NOTIONAL}.00")
 
 
 def _check_class(request: OrderRequest, *, resting: bool) -> None:
@@ -153,11 +157,11 @@ def _check_class(request: OrderRequest, *, resting: bool) -> None:
     if request.extended_hours:
         raise unprocessable(f"{kind} orders cannot be executed in extended hours")
     if kind == OrderClass.OTO and (request.take_profit is None) == (request.stop_loss is None):
-        raise unprocessable("oto orders require exactly one of take_profit and stop_loss")
+        raise invalid("oto orders require either take_profit or stop_loss")
     if kind != OrderClass.OTO and request.take_profit is None:
-        raise unprocessable(f"{kind} orders require take_profit.limit_price")
+        raise invalid(f"{kind} orders require take_profit.limit_price")
     if kind != OrderClass.OTO and request.stop_loss is None:
-        raise unprocessable(f"{kind} orders require stop_loss.stop_price")
+        raise invalid(f"{kind} orders require stop_loss.stop_price")
     if kind == OrderClass.OCO and request.type is not OrderType.LIMIT:
         raise unprocessable("oco orders must be limit orders")
     if kind != OrderClass.OCO and request.type is OrderType.TRAILING_STOP:
@@ -180,7 +184,7 @@ def _check_exits(request: OrderRequest) -> None:
 def auction_due_refusal(request: OrderRequest) -> Refusal:
     """Sent between its cut-off and 19:00."""
     cut_off = "9:28am" if request.time_in_force is TimeInForce.OPG else "3:50pm"
-    return unprocessable(f"{request.time_in_force} orders cannot be submitted after {cut_off} and before 7:00pm")
+    return forbidden(f"{request.time_in_force} orders must be submitted after 7:00pm and before {cut_off}")
 
 
 def is_auction(asset: Asset, time_in_force: TimeInForce) -> bool:

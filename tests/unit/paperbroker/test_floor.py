@@ -167,18 +167,18 @@ async def test_what_the_account_cannot_bear_is_refused(house: House) -> None:
     assert house.refused("BTC/USD", "buy", 2).extras == {"buying_power": "100000", "cost_basis": "160020"}
     assert house.refused("BTC/USD", "buy", "0.0001").message == "cost basis must be >= minimal amount of order 10"
     refusal = house.refused("BTC/USD", "sell", 1)
-    assert refusal.message == "insufficient qty available for order (requested: 1, available: 0.5)"
-    assert refusal.extras == {"available": "0.5", "existing_qty": "0.5", "held_for_orders": "0", "symbol": "BTCUSD"}
+    assert refusal.message == "insufficient balance for BTC (requested: 1, available: 0.5)"
+    assert refusal.extras == {"balance": "0.5", "available": "0.5", "symbol": "USD"}
     assert house.refused("ETH/USD", "sell", 1).status == 403
     assert house.refused("BTC/USDT", "buy", "0.1").message.startswith("insufficient balance for USDT")
-    assert house.refused("PFE", "sell", 1).message == 'asset "PFE" cannot be sold short'
+    assert house.refused("PFE", "sell", 1).body() == {"code": 42210000, "message": 'asset "PFE" cannot be sold short'}
     assert house.refused("AAPL", "sell", "0.5").message == "fractional orders cannot be sold short"
 
 
 async def test_what_open_orders_hold_is_not_available_twice(house: House) -> None:
     house.send("BTC/USD", "sell", "0.3", limit_price="90000")
     refusal = house.refused("BTC/USD", "sell", "0.3", limit_price="90000")
-    assert refusal.extras == {"available": "0.2", "existing_qty": "0.5", "held_for_orders": "0.3", "symbol": "BTCUSD"}
+    assert refusal.extras == {"balance": "0.5", "available": "0.2", "symbol": "USD"}
     house.send("AAPL", "buy", 1000, limit_price="150")
     assert house.refused("AAPL", "buy", 1000, limit_price="150").extras["buying_power"] == "50000"
 

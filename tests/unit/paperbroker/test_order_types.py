@@ -119,7 +119,8 @@ async def test_opg_is_worked_on_at_the_open_and_cls_at_the_close(tmp_path: Path)
     ]  # fmt: skip
     house.hand.pass_by(6.5 * 3600)
     assert at_close.status is Status.FILLED
-    assert house.refused("AAPL", "buy", 1, time_in_force="cls").message.startswith("cls orders cannot be submitted")
+    refusal = house.refused("AAPL", "buy", 1, time_in_force="cls")
+    assert (refusal.code, refusal.message) == (40310000, "cls orders must be submitted after 7:00pm and before 3:50pm")
 
 
 async def test_displayed_sizes_are_respected(tmp_path: Path) -> None:
