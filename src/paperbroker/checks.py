@@ -55,6 +55,18 @@ def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     return hold
 
 
+def check_stop_is_ahead(request: OrderRequest, prices: Prices) -> None:
+    """A new stop order that the price has passed would be a market order; Alpaca refuses it, in session or not."""
+    price, stop = prices.current(request.asset.symbol), request.stop_price
+    if request.type is not OrderType.STOP or price is None or stop is None:
+        return
+    buying = request.side is Side.BUY
+    if stop <= price if buying else stop >= price:
+        than = "greater" if buying else "less"
+        extra = {"market_price": text(price), "stop_price": text(stop)}
+        raise unprocessable(f"stop price must be {than} than current price", **extra)
+
+
 def _hold(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     position = account.qty(request.asset.holding)
     if request.side is Side.BUY:

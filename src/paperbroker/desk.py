@@ -5,7 +5,7 @@ events wait for the commit, and so do the answers to requests (see `api.endpoint
 """
 
 from paperbroker.accounts import Account
-from paperbroker.checks import Hold, check
+from paperbroker.checks import Hold, check, check_stop_is_ahead
 from paperbroker.clock import Clock, Hours, auction_closed, auction_due, day_order_ends
 from paperbroker.errors import invalid
 from paperbroker.floor import Floor
@@ -80,6 +80,7 @@ class Desk:
         if auction and auction_closed(self._hours, self._clock.peek(), opening=self._opening(request)):
             raise auction_due_refusal(request)
         hold = check(request, account, self._prices)
+        check_stop_is_ahead(request, self._prices)
         trading = not auction and self._floor.trades_now(request.asset, extended=request.extended_hours)
         order = self.make(account, request, hold, Status.PENDING_NEW if trading else Status.ACCEPTED)
         if trading and order.type is OrderType.TRAILING_STOP:

@@ -91,6 +91,20 @@ async def test_a_stop_to_buy_reserves_for_its_stop_price(house: House) -> None:
     assert house.account.figures(house.prices).buying_power == 150_000
 
 
+async def test_a_stop_that_the_price_has_passed_is_refused(house: House) -> None:
+    refusal = house.refused("AAPL", "buy", 1, type="stop", stop_price="229.99")
+    assert refusal.body() == {
+        "code": 42210000, "message": "stop price must be greater than current price",
+        "market_price": "229.99", "stop_price": "229.99",
+    }  # fmt: skip
+    house.send("AAPL", "buy", 1)
+    house.hand.pass_by(1)
+    refusal = house.refused("AAPL", "sell", 1, type="stop", stop_price="229.99")
+    assert refusal.message == "stop price must be less than current price"
+    house.send("AAPL", "sell", 1, type="stop", stop_price="229.98")
+    house.send("MSFT", "buy", 1, type="stop", stop_price="5")  # nothing is known of its price yet
+
+
 async def test_the_wash_trade_table(house: House) -> None:
     house.send("AAPL", "buy", 1, type="stop", stop_price="300")
     assert house.refused("AAPL", "sell", 1, limit_price="400").extras["reject_reason"].endswith("stop order exists")
