@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_origin
 from uuid import UUID
 
 from fastapi.dependencies.models import Dependant
@@ -22,12 +22,13 @@ _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECA
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters it does not know: a misspelled filter must not show everything."""
+    """A route that refuses query parameters that it does not know, or two where one counts: no filter is ignored."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler after the check."""
         handle = super().get_route_handler()
-        known = sorted(_names(self.dependant))
+        takes_list = _takes_list(self.dependant)
+        known = sorted(takes_list)
 
         async def strict(request: Request) -> Response:
             for name in request.query_params:
@@ -36,14 +37,24 @@ class StrictRoute(APIRoute):
                     raise InvalidInput(
                         "unknown_parameter", f"{name[:40]!r} is not a parameter here; {there}", name[:40]
                     )
+                if not takes_list[name] and len(request.query_params.getlist(name)) > 1:
+                    raise given_twice(name)
             return await handle(request)
 
         return strict
 
 
-def _names(dependant: Dependant) -> set[str]:
-    names = {field.alias for field in dependant.query_params}
-    return names.union(*map(_names, dependant.dependencies))
+def _takes_list(dependant: Dependant) -> dict[str, bool]:
+    """Each query parameter's name, and whether it may be given several times."""
+    found = {field.alias: get_origin(field.field_info.annotation) is list for field in dependant.query_params}
+    for inner in dependant.dependencies:
+        found |= _takes_list(inner)
+    return found
+
+
+def given_twice(name: str) -> InvalidInput:
+    """Two values where one counts: taking one of them would be a guess."""
+    return InvalidInput("given_twice", f"{name} is given more than once; give it once", name)
 
 
 def order_id_of(text: str) -> UUID:

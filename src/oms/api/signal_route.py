@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from oms.api.encoding import encode
+from oms.api.parameters import given_twice
 from oms.api.problems import Problem, problem_of
 from oms.api.security import Receive, Scope, Send
 from oms.api.shapes import order_of_acceptance, order_of_row
@@ -131,7 +132,8 @@ def _wait(query: bytes) -> float:
     if not query:
         return 0.0
     wait_s = 0.0
-    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    for name, text in given:
         if name != "wait":
             raise InvalidInput("unknown_parameter", f"{name[:40]!r} is not a parameter here; there is wait", name[:40])
         try:
@@ -142,4 +144,6 @@ def _wait(query: bytes) -> float:
             raise InvalidInput(
                 "invalid_wait", f"wait must be seconds from 0 to {WAIT_S_MAX:g}, not {text[:40]!r}", "wait"
             )
+    if len(given) > 1:
+        raise given_twice("wait")
     return wait_s

@@ -79,6 +79,8 @@ async def test_orders_are_filtered(api: Any) -> None:
         ("since=yesterday", "since", "2025-01-31T14:30:00Z"),
         ("since=2025-01-31T14:30:00", "since", "zone"),
         ("symbol=%00", "symbol", "AAPL"),
+        ("symbol=AAPL&symbol=MSFT", "symbol", "once"),  # not the orders of one of them
+        ("limit=1&limit=2", "limit", "once"),
         ("cursor=x", "cursor", "Link"),
         ("cursor=-99999999999999999-1", "cursor", "Link"),
     ],

@@ -152,7 +152,7 @@ async def test_waiting_answers_when_the_order_is_decided_or_the_time_is_over(api
     assert time.monotonic() - started < 19  # they did not wait to their end
     assert {answer.body["order"]["status"] for answer in answers} == {"rejected"}
     assert "ahead" not in answers[0].body
-    for query in ("?wait=31", "?wait=-1", "?wait=nan", "?wait=x", "?Wait=1"):
+    for query in ("?wait=31", "?wait=-1", "?wait=nan", "?wait=x", "?Wait=1", "?wait=1&wait=2"):
         assert (await api.post(GOOD, query)).status == 422
 
 
