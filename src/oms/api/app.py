@@ -54,6 +54,8 @@ def create_app(given: Dependencies) -> Api:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH:
             await signal(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":  # GET without its body, which the server leaves out
+            await _guarded(rest, {**scope, "method": "GET"}, receive, send)
         else:
             await _guarded(rest, scope, receive, send)
 

@@ -220,6 +220,16 @@ async def test_health_says_what_is_the_matter(api: Any) -> None:
     assert (await api.get("/livez")).status == 200
 
 
+async def test_what_can_be_read_can_be_asked_for_by_head(api: Any) -> None:
+    """`wget --spider` and uptime monitors ask so. That no body was sent shows in the next request on the connection."""
+    for path in ("/livez", "/readyz", "/api/health", ORDERS, "/docs"):
+        seen = await api.request("HEAD", path)
+        assert (seen.status, seen.text) == (200, "")
+        assert seen.headers["Content-Type"] == (await api.get(path)).headers["Content-Type"]
+    assert (await api.request("HEAD", "/nope")).status == 404
+    assert (await api.request("HEAD", "/api/v1/trading/signal")).status == 405
+
+
 async def test_recorded_signal_errors_are_listed(api: Any) -> None:
     await api.sql("insert into signal_errors (source, code, reason, payload) values ('channel', 'not_json', 'r', 'p')")
     (error,) = (await api.get("/api/v1/trading/signal-errors")).body
