@@ -20,20 +20,22 @@ select a.*, coalesce(e.events, 0) as events, e.first_seq, e.last_seq from accoun
 """
 _ORDERS = "select * from orders order by id"
 _EVENTS = "select order_id, seq, kind, status, at, data from order_events order by order_id, seq"
-_FILLS = """
+# What a bust gives back stands at the place of its fill, and is no fee of that fill.
+_NOT_GIVEN_BACK = """not exists (
+    select from adjustments b
+    where b.account_id = a.account_id and b.kind = 'bust' and a.reference = 'fee:' || b.reference
+)"""
+_FILLS = f"""
 select f.*, a.qty as fee_qty, a.cash as fee_cash from fills f left join adjustments a on a.account_id = f.account_id
-    and a.kind = 'fee' and a.broker_order_id = f.broker_order_id and a.cum_qty = f.cum_qty
+    and a.kind = 'fee' and a.broker_order_id = f.broker_order_id and a.cum_qty = f.cum_qty and {_NOT_GIVEN_BACK}
 order by f.order_id, f.cum_qty
-"""
-_STRAY_FEES = """
+"""  # noqa: S608
+_STRAY_FEES = f"""
 select a.* from adjustments a where a.kind = 'fee' and not exists (
     select from fills f where f.account_id = a.account_id and f.broker_order_id = a.broker_order_id
         and f.cum_qty = a.cum_qty and f.transacted_at = a.at
-) and not exists (  -- the fee that a bust gives back
-    select from adjustments b
-    where b.account_id = a.account_id and b.kind = 'bust' and a.reference = 'fee:' || b.reference
-) limit 1000
-"""
+) and {_NOT_GIVEN_BACK} limit 1000
+"""  # noqa: S608
 # A fill is of the pair that was traded, its position of the coin's USD pair.
 _STEPS = """
 select account_id, symbol, at, broker_order_id, cum_qty, rank, qty, price, cash, is_fee from (

@@ -17,7 +17,7 @@ from oms.domain.positions import Adjustment, AdjustmentKind
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition
 from oms.domain.signals import Signal
 from oms.domain.values import AssetClass, OrderType, Side, TimeInForce
-from oms.execution.book import Book
+from oms.execution.book import Book, LateEntry
 from oms.ports import Changes
 from oms.risk.gate import ApprovedOrder
 from oms.storage.audit import PostgresRecord
@@ -185,6 +185,28 @@ async def test_what_was_busted_or_corrected_is_audited_too(trading: Trading) -> 
         await trading.pool.execute("delete from adjustments where kind = $1", kind)
         found = {(one.kind, one.subject, one.what) for one in (await audit_record(record)).differences}
         assert ("position", symbol, "qty") in found
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+async def test_a_coin_fill_that_was_busted_with_its_fee_is_clean(trading: Trading, side: str) -> None:
+    """What the bust gives back of the fee stands at the place of the fill, as the fee itself does."""
+    order = await trading.trade("BTC/USD", side, "0.1", "64000", pieces=2)
+    store = PostgresStore(trading.pool)
+    stored = await store.find_order(trading.account_id, None, None, order.id)
+    assert stored is not None
+    fill, at = stored.fills[1], NOW + timedelta(hours=1)
+    taken_back = BrokerFill(
+        fill.broker_order_id, "BTC/USD", fill.side, fill.qty, fill.price, Decimal(0), at, None, "bust-1", is_bust=True
+    )
+    try:
+        changes = trading.book.bust(order, taken_back, fill, at)
+    except LateEntry as late:
+        changes = trading.book.recompute(late, await store.entries(trading.account_id, "BTC/USD", None))
+    await trading.commit(changes)
+    record = PostgresRecord(trading.pool)
+    assert [one.as_data() for one in (await audit_record(record)).differences] == []
+    await trading.pool.execute("update adjustments set qty = qty * 2, cash = cash * 2 where reference like 'fee:bust%'")
+    assert not (await audit_record(record)).is_clean
 
 
 async def test_an_audit_sees_one_moment_while_the_engine_writes(trading: Trading) -> None:
