@@ -30,6 +30,7 @@ ADOPTED_WITH = (
     "symbol", "side", "qty", "alpaca_id", "client_order_id", "asset_class", "type", "limit_price", "time_in_force",
     "created_at", "submitted_at", "attempted_at", "baseline_qty", "busted_qty", "fee_rate",
 )  # fmt: skip
+_AT_WORK = frozenset({OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED, OrderStatus.HELD})
 # Ends of which the broker has not spoken: should it show the order after all, it is cancelled there.
 PROVEN_ABSENT = "PROVEN_ABSENT"
 ORDER_GONE = "ORDER_GONE"
@@ -38,7 +39,8 @@ MAKER_FEE = Decimal("0.0015")
 TAKER_FEE = Decimal("0.0025")
 FEE_STEP = Decimal("1e-9")
 
-_ENDED = {
+_TOLD_AS = {
+    OrderStatus.SUBMITTED: EventKind.SUBMITTED,  # a bracket's leg that waited, and now works
     OrderStatus.CANCELLED: EventKind.CANCELLED,
     OrderStatus.EXPIRED: EventKind.EXPIRED,
     OrderStatus.REJECTED: EventKind.REJECTED,
@@ -156,7 +158,7 @@ class Book:
         changes = Changes()
         self.awaiting_fills.pop(order.id, None)
         after = order.moved(status, self._now(), error_code=code, error_message=message)
-        self._change(changes, order, after, _ENDED[status], code=code, message=message)
+        self._change(changes, order, after, _TOLD_AS[status], code=code, message=message)
         return changes
 
     def mark_unknown(self, order: Order, reason: str) -> Changes:
@@ -376,8 +378,10 @@ class Book:
 
     def _settle(self, changes: Changes, order: Order, seen: BrokerOrder, reason: str | None) -> None:
         """Follow the broker's status, its fills being booked."""
-        if order.status.is_final or seen.status in {order.status, OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED}:
+        if order.status.is_final or seen.status is order.status:
             return
+        if seen.status in _AT_WORK and {order.status, seen.status} != {OrderStatus.HELD, OrderStatus.SUBMITTED}:
+            return  # how far it is filled, its fills tell
         if seen.status not in TRANSITIONS[order.status]:
             changes.merge(
                 self.drift.found(
@@ -395,7 +399,7 @@ class Book:
         if seen.status is OrderStatus.REPLACED and seen.replaced_by:
             texts = {"error_message": f"Replaced at the broker by {seen.replaced_by}"}
         after = order.moved(seen.status, self._now(), **texts)
-        self._change(changes, order, after, _ENDED[seen.status], broker_status=seen.broker_status, **texts)
+        self._change(changes, order, after, _TOLD_AS[seen.status], broker_status=seen.broker_status, **texts)
 
     def _expected_fee(self, order: Order, fill: Fill) -> Adjustment | None:
         """Alpaca takes crypto fees from what is credited (coin on buys, dollars on sells), posted at day's end."""

@@ -110,6 +110,21 @@ def test_a_fill_that_contradicts_what_is_booked_is_reported_not_applied() -> Non
     assert len(book.drift.unsettled) == 1
 
 
+def test_a_leg_that_waited_is_shown_at_work_when_its_entry_is_filled() -> None:
+    """Somebody else's bracket: its take-profit is held, then new. What was said before its fills moves nothing back."""
+    book = new_book()
+    theirs = seen(signal_order(side="sell"), OrderStatus.HELD)
+    book.adopt(theirs, baseline=Decimal(0))
+    leg = book.find(theirs)
+    assert leg is not None
+    assert leg.status is OrderStatus.HELD
+    works = book.observe(leg, replace(theirs, status=OrderStatus.SUBMITTED))
+    assert [(event.kind, event.status) for event in works.events] == [(EventKind.SUBMITTED, "submitted")]
+    book.fill(book.orders[leg.id], execution(leg, "4", "4"))
+    assert not book.observe(book.orders[leg.id], theirs), "a listing that was on its way"
+    assert book.orders[leg.id].status is OrderStatus.PARTIALLY_FILLED
+
+
 def test_exposure_counts_what_is_approved_and_not_what_has_ended() -> None:
     book = new_book()
     first, second = sent(book, signal_order(place=1)), sent(book, signal_order(place=2, side="sell"))
