@@ -102,6 +102,10 @@ class Broker(Protocol):
     BrokerUnreadable. A listing leaves out a record that it cannot read, and `take_unreadable` tells of it.
     """
 
+    @property
+    def left_out(self) -> int:
+        """How many records listings have left out so far."""
+
     async def account(self) -> BrokerAccount: ...
     async def clock(self) -> MarketClock: ...
     async def instruments(self) -> Sequence[Instrument]: ...

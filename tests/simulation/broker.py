@@ -160,6 +160,7 @@ class SimBroker:
         self._faults = faults
         self._budget = budget
         self._illegible: list[UnreadableRecord] = []
+        self.left_out = 0
 
     # --- the wire -----------------------------------------------------------------------------------------------------
 
@@ -224,6 +225,7 @@ class SimBroker:
             if self.world.chance(self._faults.illegible):
                 self.world.note("unreadable", what, id_of(one)[-6:])
                 symbol = getattr(one, "symbol", "")
+                self.left_out += 1
                 self._illegible.append(UnreadableRecord(what, id_of(one), symbol, "no such status", "{}"))
             else:
                 readable.append(one)

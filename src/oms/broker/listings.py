@@ -70,6 +70,7 @@ class Reader:
     def __init__(self, book: SymbolBook) -> None:
         self._book = book
         self._left_out: dict[tuple[str, str], UnreadableRecord] = {}
+        self.left_out = 0  # so far
 
     def page(self, listing: Listing[Item, Report], body: bytes) -> Page[Item]:
         """The records of a page. Raises Unreadable where it is no list."""
@@ -113,6 +114,7 @@ class Reader:
         text = record.decode("utf-8", "replace")[:_TEXT_MAX]
         symbol = (self._book.traded(named.symbol) or "") if named.symbol else ""
         log.error("record_unreadable", what=what, id=named.id, symbol=symbol, reason=str(error), text=text)
+        self.left_out += 1
         if what != ASSETS.what and len(self._left_out) < _KEPT_MAX:
             key = (what, named.id or text)
             self._left_out[key] = UnreadableRecord(what, named.id, symbol, str(error), text)

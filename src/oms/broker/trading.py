@@ -127,6 +127,11 @@ class AlpacaBroker:
         page = await self._page(listings.POSITIONS, "/v2/positions", {})
         return self._reader.reports(listings.POSITIONS, page.items)
 
+    @property
+    def left_out(self) -> int:
+        """How many records listings have left out so far."""
+        return self._reader.left_out
+
     def take_unreadable(self) -> Sequence[UnreadableRecord]:
         """The records that listings left out since this was last asked."""
         return self._reader.take()

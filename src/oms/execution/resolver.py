@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from oms.domain.errors import (
     BrokerUnauthorized,
 )
 from oms.domain.orders import Order, OrderStatus
+from oms.domain.reports import BrokerOrder
 from oms.execution.book import PROVEN_ABSENT
 from oms.execution.desk import Desk
 from oms.execution.ledger import Ledger
@@ -29,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 ABSENT_AFTER_S = 60.0  # 404s must span this, since the last request, before an order counts as never arrived
 BACKOFF_S = (0.25, 30.0)
+ASKED_SINGLY_MAX = 5  # more at once are asked for together, by a listing of all orders
+LISTING_HOLDS_S = 5.0
 
 
 class Again(Enum):
@@ -39,11 +44,24 @@ class Again(Enum):
     NOT_EXECUTED = "not executed"
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """All orders since that time, by our id; begun when, by the monotonic clock. `is_whole`: no record was left out."""
+
+    begun: float
+    since: datetime
+    orders: Mapping[str, BrokerOrder]
+    is_whole: bool
+
+
 class Resolver:
     """Asks until the broker shows an order or it is proven absent. A query that failed counts as nothing.
 
     A second POST carries the same id, which the broker refuses when the first one arrived. `being_sent` are orders
     whose first request is under way, `given_up` those that somebody wants cancelled: they are only looked up.
+
+    Many at once are looked up in a listing that they share. Where it has left out a record that it cannot read, what it
+    does not show is asked for by its id before it counts as absent.
     """
 
     def __init__(self, desk: Desk, ledger: Ledger, wire: Wire) -> None:
@@ -57,7 +75,8 @@ class Resolver:
         self._ledger = ledger
         self._wire = wire
         self._turn = asyncio.Lock()  # first come, first served: who asks often keeps nobody from a first question
-        self._asking: set[UUID] = set()
+        self._asking: dict[UUID, float] = {}  # with when its last request had ended
+        self._listing: _Listing | None = None
         self.being_sent: set[UUID] = set()
         self.given_up: set[UUID] = set()
 
@@ -69,23 +88,19 @@ class Resolver:
         """
         if order_id in self._asking or order_id in self.being_sent:
             return
-        self._asking.add(order_id)
+        self._asking[order_id] = self._clock.monotonic()
         try:
             await self._resolve(order_id)
         finally:
-            self._asking.discard(order_id)
+            del self._asking[order_id]
             self.given_up.discard(order_id)
 
     async def _resolve(self, order_id: UUID) -> None:
         absent_since: float | None = None
         attempt = 0
         while (order := self._open(order_id)) is not None:
-            async with self._turn:
-                while self._budget.spare(Purpose.RECONCILE) < 1:  # noqa: ASYNC110 — time is what it waits for
-                    await asyncio.sleep(1.0)
             try:
-                seen = await self._broker.order_by_client_id(order.client_order_id)
-                await self._ledger.observe(seen)
+                await self._ledger.observe(await self._look_up(order))
                 if self._open(order_id) is None:
                     return  # else it is somebody else's under our id: told, and asked for again
             except BrokerNotFound:
@@ -96,6 +111,37 @@ class Resolver:
                 log.info("lookup_failed", order_id=str(order_id), reason=str(error))
             attempt += 1
             await asyncio.sleep(pause_s(self._random, attempt, BACKOFF_S))
+
+    async def _look_up(self, order: Order) -> BrokerOrder:
+        """Ask for it alone, or with all the others. Raises BrokerError."""
+        if len(self._asking) <= ASKED_SINGLY_MAX:
+            return await self._asked_singly(order)
+        found = (await self._listed(order)).orders.get(order.client_order_id)
+        if found is None:
+            raise BrokerNotFound("the listing does not show it")
+        return found
+
+    async def _asked_singly(self, order: Order) -> BrokerOrder:
+        async with self._turn:
+            await self._room()
+        return await self._broker.order_by_client_id(order.client_order_id)
+
+    async def _listed(self, order: Order) -> _Listing:
+        """A listing that would show it: the one that another has just asked for, or a new one."""
+        async with self._turn:
+            no_older = max(self._asking[order.id], self._clock.monotonic() - LISTING_HOLDS_S)
+            listing = self._listing
+            if listing is None or listing.begun < no_older or listing.since > _before(order):
+                await self._room()
+                since = min(map(_before, [order, *filter(None, map(self._open, self._asking))]))
+                begun, left_out = self._clock.monotonic(), self._broker.left_out
+                orders = {seen.client_order_id: seen for seen in await self._broker.orders_since(since)}
+                listing = self._listing = _Listing(begun, since, orders, self._broker.left_out == left_out)
+            return listing
+
+    async def _room(self) -> None:
+        while self._budget.spare(Purpose.RECONCILE) < 1:  # noqa: ASYNC110 — time is what it waits for
+            await asyncio.sleep(1.0)
 
     async def _absent(self, order_id: UUID, absent_since: float | None) -> float | None:
         """The broker shows no such order: send it again while it is worth it, or end it when that is proven."""
@@ -129,20 +175,25 @@ class Resolver:
         except BrokerError as error:
             log.info("same_id_unknown", order_id=str(order.id), reason=str(error))
             return Again.DOUBTFUL
+        finally:
+            self._asking[order.id] = self._clock.monotonic()
         return Again.SETTLED
 
     async def _prove_absence(self, order: Order) -> None:
         """End it when a full listing since before the attempt does not show it either."""
-        begin = (order.attempted_at or order.created_at) - timedelta(minutes=1)
         try:
-            listed = await self._broker.orders_since(begin)
+            listing = await self._listed(order)
+            found = listing.orders.get(order.client_order_id)
+            if found is None and not listing.is_whole:
+                found = await self._asked_singly(order)
+        except BrokerNotFound:
+            found = None
         except BrokerError:
             return
-        found = next((seen for seen in listed if seen.client_order_id == order.client_order_id), None)
         if found is not None:
             await self._ledger.observe(found)
             return
-        now = self._open(order.id)  # the stream may have told of it while the listing was read
+        now = self._open(order.id)  # the stream may have told of it meanwhile
         if now is not None:
             text = f"The broker's answer was lost, and for {ABSENT_AFTER_S:.0f} s it has shown no such order"
             self._journal.record(self._book.end(now, OrderStatus.EXPIRED, PROVEN_ABSENT, text))
@@ -151,3 +202,8 @@ class Resolver:
         """The order while its fate is unknown."""
         order = self._book.orders.get(order_id)
         return order if order is not None and order.is_open and order.alpaca_id is None else None
+
+
+def _before(order: Order) -> datetime:
+    """When it cannot have been sent yet."""
+    return (order.attempted_at or order.created_at) - timedelta(minutes=1)

@@ -68,6 +68,7 @@ class Broker:
         self.on_lookup: Callable[[str], Awaitable[BrokerOrder]] = self.knows_nothing
         self.on_order: Callable[[str], Awaitable[BrokerOrder]] = self.knows_nothing
         self.unreadable: list[UnreadableRecord] = []
+        self.left_out = 0
         self.on_list: Callable[[], Awaitable[Sequence[BrokerOrder]]] = self._nothing
 
     async def _accepts(self, ticket: Ticket) -> BrokerOrder:

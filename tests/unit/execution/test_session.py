@@ -80,6 +80,29 @@ async def test_a_proof_counts_for_nothing_when_the_order_appears_while_it_is_mad
         assert running.order(order_id).status is OrderStatus.SUBMITTED
 
 
+async def test_a_listing_that_left_something_out_proves_no_absence(
+    quick_proofs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many are asked for together, and the broker's record of one of them cannot be read in the listing."""
+    monkeypatch.setattr(resolver, "ASKED_SINGLY_MAX", 0)
+    monkeypatch.setattr(resolver, "LISTING_HOLDS_S", 0.1)
+    async with Running() as running:
+        broker = running.broker
+
+        async def listing() -> Sequence[BrokerOrder]:
+            broker.left_out += 1
+            return []
+
+        async def lookup(client_order_id: str) -> BrokerOrder:
+            return at_broker(client_order_id)
+
+        broker.on_submit, broker.on_list, broker.on_lookup = lost, listing, lookup
+        order_id = running.accept(valid_for_s=Decimal("0.1"))
+        await running.until(lambda: order_id in running.session.book.orders)
+        await running.until(lambda: running.order(order_id).alpaca_id is not None)
+        assert running.order(order_id).status is OrderStatus.SUBMITTED
+
+
 async def test_nothing_goes_out_after_it_is_stale() -> None:
     """A 429 with a long pause comes between the approval and the request."""
     async with Running() as running:
