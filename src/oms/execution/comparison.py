@@ -97,7 +97,7 @@ class Comparison:
         if changes:
             self._desk.journal.record(changes)
         if unsettled:
-            self._ledger.ask_for_all()
+            self._ledger.ask_for_all(is_new=False)
         return theirs, moving
 
     def _differs(self, symbol: str, ours: Decimal, theirs: Decimal, *, counts: bool) -> Changes:

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 class Ledger:
     """The one way by which broker orders and executions enter: from the stream, an answer or a listing alike.
 
-    Applying is serial. `catch_up` is set when something was seen that only a reconciliation can complete,
-    `moved` when a position changed.
+    Applying is serial. `needs_full`: something was seen that only a full reconciliation can complete. `moved` is set
+    when a position changed.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -36,16 +36,16 @@ class Ledger:
         self._broker = desk.outside.broker
         self._busted: set[str] = set()
         self._lock = asyncio.Lock()
-        self.catch_up = asyncio.Event()
         self.moved = asyncio.Event()
         self.fills_booked = 0
         self.needs_full = False
+        self.asks = 0  # for a full reconciliation because of something new, so far
         self.unwanted: set[str] = set()  # alive at the broker, given up here: to be cancelled
 
-    def ask_for_all(self) -> None:
-        """Something was lost that only a full reconciliation can find."""
+    def ask_for_all(self, *, is_new: bool = True) -> None:
+        """Something was lost, or is left open by a full reconciliation, that only a full one can find."""
         self.needs_full = True
-        self.catch_up.set()
+        self.asks += is_new
 
     async def update(self, update: OrderUpdate) -> None:
         """One message of the stream: its fill first, then what it says of the order."""
@@ -91,7 +91,7 @@ class Ledger:
             began = order.submitted_at or order.created_at
             is_all_ours = order.origin == "signal" or (adopted_at is not None and began > adopted_at)
             if is_all_ours and order.busted_qty + seen.qty > order.filled_qty:
-                self.ask_for_all()
+                self.ask_for_all(is_new=False)
                 return
             self._busted.add(seen.reference)
             # By our own id: the broker's may not be stored yet.
@@ -176,9 +176,6 @@ class Ledger:
             changes.merge(self._book.drift.over(DriftKind.ORDER, seen.broker_order_id, ended))
         if changes:
             self._journal.record(changes)
-        after = self._book.orders[order.id]
-        if after.id in self._book.awaiting_fills:
-            self.catch_up.set()
         if was_lost:
             log.error("order_appeared_after_all", order_id=str(order.id), broker_order_id=seen.broker_order_id)
             self.unwanted.add(seen.broker_order_id)

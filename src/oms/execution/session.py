@@ -235,32 +235,30 @@ class Session:
         last_full = last_light = last_account = last_catch_up = self._outside.clock.monotonic()
         at_account = 0
         began_waiting, catch_up_pause = last_full, CATCH_UP_EVERY_S
-        asked_pause = ASKED_FULL_AFTER_S
+        asked_pause, answered = ASKED_FULL_AFTER_S, self.ledger.asks
         while True:
             await asyncio.sleep(0.5)
             now = self._outside.clock.monotonic()
             streaming = self._link is EngineStatus.RUNNING
             if not streaming and self.fulls == 0:
                 continue  # the first full pass belongs to the stream's connect
-            # What a pass leaves open starts the next one at once, and then ever later.
+            if not self.book.awaiting_fills:
+                began_waiting, catch_up_pause = now, CATCH_UP_EVERY_S
+            # What a pass leaves open starts the next one at once, and then ever later; what is new is not kept waiting.
+            if self.ledger.asks != answered:
+                asked_pause = ASKED_FULL_AFTER_S
             full_after = asked_pause if self.ledger.needs_full else FULL_EVERY_S
             try:
                 if streaming and now - last_full >= full_after:
                     last_full = last_light = now
-                    self.ledger.needs_full = False
+                    self.ledger.needs_full, answered = False, self.ledger.asks
                     await self.reconciler.full()
                     self.fulls += 1
                     asked_pause = min(asked_pause * 4, FULL_EVERY_S) if self.ledger.needs_full else ASKED_FULL_AFTER_S
-                elif self.ledger.catch_up.is_set() and now - last_catch_up >= catch_up_pause:
-                    self.ledger.catch_up.clear()
+                elif self.book.awaiting_fills and now - last_catch_up >= catch_up_pause:
                     last_catch_up = now
+                    catch_up_pause = min((now - began_waiting) / 4 + CATCH_UP_EVERY_S, CATCH_UP_PAUSE_MAX_S)
                     await self.reconciler.complete_fills()
-                    catch_up_pause = CATCH_UP_EVERY_S
-                    if self.book.awaiting_fills:
-                        self.ledger.catch_up.set()
-                        catch_up_pause = min((now - began_waiting) / 4 + CATCH_UP_EVERY_S, CATCH_UP_PAUSE_MAX_S)
-                    else:
-                        began_waiting = now
                 elif now - last_light >= (LIGHT_EVERY_S if streaming else POLL_EVERY_S):
                     last_light = now
                     if self.book.open_orders() or not streaming:
@@ -279,6 +277,9 @@ class Session:
                 self.ledger.needs_full = True
                 log.info("reconciliation_waits", reason=str(error))
             except BrokerError as error:
+                if last_full == now:  # it was cut short: it is made again soon, and ever later while that fails
+                    self.ledger.needs_full = True
+                    asked_pause = min(asked_pause * 2, FULL_EVERY_S)
                 self._broker_is_away(error)
 
     def _account_changes(self) -> int:
