@@ -441,8 +441,8 @@ class Store(Protocol):
     async def report(self, key_hash: str, account_id: UUID | None, status: str, detail: Row, now: datetime) -> None:
         """The engine's state, for health."""
 
-    async def snapshot_account(self, account_id: UUID, account: BrokerAccount, now: datetime) -> None:
-        """The account's totals, for the portfolio."""
+    async def snapshot_account(self, account_id: UUID, epoch: int, account: BrokerAccount, now: datetime) -> None:
+        """The account's totals, for the portfolio. Raises Fenced."""
 
     async def close(self) -> None: ...
 

@@ -50,6 +50,7 @@ class Account:
     """Everything that belongs to one account."""
 
     record: AccountRecord
+    totals: tuple[BrokerAccount, datetime] | None = None
     event_seq: int = 0
     lease: Lease = field(default_factory=Lease)
     orders: dict[UUID, Order] = field(default_factory=dict)
@@ -281,6 +282,11 @@ class Record:
                     account.positions[one.position_id],
                     last_price=one.last_price, price_time=one.price_time, stale=one.stale,
                 )  # fmt: skip
+
+    def snapshot_account(self, account_id: UUID, epoch: int, totals: BrokerAccount, now: datetime) -> None:
+        account = self.accounts[account_id]
+        self._under_lease(account, epoch)
+        account.totals = (totals, now)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

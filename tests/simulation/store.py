@@ -213,8 +213,8 @@ class SimStore:
     ) -> None:
         await self._read("report", key_hash, account_id, status, detail, now)
 
-    async def snapshot_account(self, account_id: UUID, account: BrokerAccount, now: datetime) -> None:
-        await self._travel()
+    async def snapshot_account(self, account_id: UUID, epoch: int, account: BrokerAccount, now: datetime) -> None:
+        await self._write("totals", lambda: self._record.snapshot_account(account_id, epoch, account, now))
 
     async def close(self) -> None: ...
 

@@ -32,6 +32,7 @@ class Desk:
     """One session's own: its parts work on it and on each other, and on nothing else."""
 
     account_id: UUID
+    epoch: int
     outside: Outside
     book: Book
     journal: Journal

@@ -106,7 +106,8 @@ class Reconciler:
         """Cash and equity as the broker counts them."""
         account = await self._broker.account()
         self.findings.account = account
-        await self._desk.outside.store.snapshot_account(self._desk.account_id, account, self._desk.time.now())
+        desk = self._desk
+        await desk.outside.store.snapshot_account(desk.account_id, desk.epoch, account, desk.time.now())
 
     async def adopt_position(self, drift: Drift, by: str, reason: str, done: Callable[[str], Changes]) -> Changes:
         """See Comparison.adopt."""

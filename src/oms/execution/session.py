@@ -75,7 +75,7 @@ class Session:
         self.breaker = Breaker(outside.clock)
         self.worth = Worth(outside.clock, self._fresh_for_s, self._can_send)
         self.worth.halt = working.account.halt
-        desk = Desk(self._account_id, outside, self.book, self.journal, self.time, self.worth)
+        desk = Desk(self._account_id, epoch, outside, self.book, self.journal, self.time, self.worth)
         wire = Wire(outside.broker, self.breaker)
         self.ledger = Ledger(desk)
         self.resolver = Resolver(desk, self.ledger, wire)

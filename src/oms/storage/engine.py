@@ -104,6 +104,13 @@ with lock as materialized (
 )
 select 1 from lock
 """
+_TOTALS = """
+with lock as materialized (
+    select a.id from accounts a join leases l on l.account_id = a.id
+    where a.id = $1 and l.epoch = $2 for update of a for share of l
+)
+update accounts a set cash = $3, equity = $4, buying_power = $5, as_of = $6 from lock l where a.id = l.id returning 1
+"""
 _FEES = """
 select sum(qty) as qty, sum(cash) as cash from adjustments
 where account_id = $1 and symbol = $2 and kind in ('fee', 'fee_true_up')
@@ -302,11 +309,12 @@ class PostgresStore:
         async with connection(self._pool) as db:
             await db.execute(_REPORT, key_hash, account_id, status, to_json(detail), now)
 
-    async def snapshot_account(self, account_id: UUID, account: BrokerAccount, now: datetime) -> None:
-        """The account's totals, for the portfolio."""
-        query = "update accounts set cash = $2, equity = $3, buying_power = $4, as_of = $5 where id = $1"
+    async def snapshot_account(self, account_id: UUID, epoch: int, account: BrokerAccount, now: datetime) -> None:
+        """The account's totals, for the portfolio, under the lease. Raises Fenced."""
+        totals = (account.cash, account.equity, account.buying_power, now)
         async with connection(self._pool) as db:
-            await db.execute(query, account_id, account.cash, account.equity, account.buying_power, now)
+            if await db.fetchval(_TOTALS, account_id, epoch, *totals) is None:
+                raise Fenced(f"epoch {epoch} of account {account_id} is over")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -143,6 +143,11 @@ async def test_a_lease_has_one_holder_and_its_epoch_fences(subject: Subject) -> 
         await subject.commit(changes)
     with pytest.raises(Fenced):
         await subject.do(store.renew_lease(account_id, subject.epoch, 60.0))
+    with pytest.raises(Fenced):
+        await subject.do(store.snapshot_account(account_id, subject.epoch, ACCOUNT, NOW))
+    with pytest.raises(Fenced):
+        await subject.do(store.value(account_id, subject.epoch, []))
+    await subject.do(store.snapshot_account(account_id, later, ACCOUNT, NOW))
     await subject.do(store.release_lease(account_id, later))
     assert await subject.do(store.take_lease(account_id, "two", 60.0)) == later + 1
 
