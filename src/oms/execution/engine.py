@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -17,6 +18,8 @@ from oms.domain.errors import (
     StoreConflict,
     StoreUnavailable,
 )
+from oms.domain.instruments import Instrument
+from oms.domain.reports import BrokerAccount
 from oms.execution.desk import Outside
 from oms.execution.session import LEASE_TTL_S, Session
 from oms.execution.status import EngineStatus
@@ -31,6 +34,10 @@ CLOCK_OFFSET_S_MAX = 2.0  # beyond it the ages of signals and the times of order
 UNAUTHORIZED_PAUSE_S = 10.0
 STANDBY_PAUSE_S = 1.0
 BACKOFF_S = (0.25, 5.0)
+# A session that fails is followed by another soon: it does not ask for what was just answered, which would cost the
+# requests that it needs for catching up.
+ACCOUNT_HOLDS_S = 60.0
+INSTRUMENTS_HOLD_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Engine:
         self._changed = asyncio.Event()
         self._account_id: UUID | None = None
         self._error = ""
+        self._account: tuple[float, datetime, BrokerAccount] | None = None  # monotonic, when, the answer
+        self._instruments: tuple[float, Sequence[Instrument]] | None = None
         self.status = EngineStatus.STARTING
         self.session: Session | None = None
         self.started = asyncio.Event()
@@ -112,6 +121,7 @@ class Engine:
         try:
             await self._session(stop)
         except BrokerUnauthorized as error:
+            self._account = None
             self._fail(EngineStatus.UNAUTHORIZED, error)
             # People look for why it does not start with `docker compose logs app | grep -i oms`: these lines say OMS.
             log.error(
@@ -159,8 +169,10 @@ class Engine:
         """Ask the broker whose keys these are; when it is away, who they were last time."""
         store, identity = self._outside.store, self._identity
         assert identity.key_hash is not None  # noqa: S101 — _run has seen to it
+        clock = self._outside.clock
         try:
-            account = await self._outside.broker.account()
+            if self._account is None or clock.monotonic() > self._account[0] + ACCOUNT_HOLDS_S:
+                self._account = (clock.monotonic(), clock.now(), await self._outside.broker.account())
         except BrokerUnauthorized:
             raise
         except BrokerError:
@@ -169,9 +181,8 @@ class Engine:
                 raise
             self._account_id = known
         else:
-            self._account_id = await store.register_account(
-                account, identity.key_hash, identity.address, self._outside.clock.now()
-            )
+            _, at, account = self._account
+            self._account_id = await store.register_account(account, identity.key_hash, identity.address, at)
             log.info("account", number=account.number, equity=str(account.equity), address=identity.address)
         return self._account_id
 
@@ -187,8 +198,11 @@ class Engine:
         return None
 
     async def _refresh_instruments(self) -> None:
+        clock = self._outside.clock
         try:
-            await self._outside.store.save_instruments(await self._outside.broker.instruments())
+            if self._instruments is None or clock.monotonic() > self._instruments[0] + INSTRUMENTS_HOLD_S:
+                self._instruments = (clock.monotonic(), await self._outside.broker.instruments())
+            await self._outside.store.save_instruments(self._instruments[1])
         except BrokerUnauthorized:
             raise
         except BrokerError as error:

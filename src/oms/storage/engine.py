@@ -41,6 +41,7 @@ insert into accounts (id, name, broker_account_id, number, address, currency, ca
     created_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
 on conflict (id) do update set number = $4, address = $5, cash = $7, equity = $8, buying_power = $9, as_of = $10
+where accounts.as_of is null or accounts.as_of <= $10
 """
 _REMEMBER_KEY = """
 insert into account_keys values ($1, $2, $3) on conflict (key_hash) do update set account_id = $2, used_at = $3
