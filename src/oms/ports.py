@@ -68,7 +68,7 @@ class Budget(Protocol):
     async def acquire(self, purpose: Purpose) -> None:
         """Return when one more request for this purpose may be sent."""
 
-    def observe(self, limit: int, remaining: int, reset_at_epoch_s: int) -> None:
+    def observe(self, limit: int, remaining: int, resets_in_s: float) -> None:
         """Follow what the broker's `X-RateLimit-*` headers say."""
 
     def refused(self, retry_after_s: float | None) -> None:

@@ -50,7 +50,7 @@ class DataBudget:
             raise BrokerBusy("the request budget for market data is used up", free_at - now)
         self._sent.append(now)
 
-    def observe(self, limit: int, remaining: int, reset_at_epoch_s: int) -> None:
+    def observe(self, limit: int, remaining: int, resets_in_s: float) -> None:
         """What the headers say is not needed: the window is stricter, and 429 is obeyed."""
 
     def refused(self, retry_after_s: float | None) -> None:

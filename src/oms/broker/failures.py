@@ -76,6 +76,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(0.0, min(seconds, 3600.0))
 
 
+def resets_in_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds until the broker counts requests anew, by its own clock where the answer carries its date."""
+    reset = whole(headers.get("X-RateLimit-Reset"))
+    return None if reset is None else reset - (_http_date(headers.get("Date")) or now).timestamp()
+
+
 def whole(text: str | None) -> int | None:
     """A header's whole number, or None."""
     plain = (text or "").strip()

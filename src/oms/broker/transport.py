@@ -17,7 +17,7 @@ import msgspec
 from yarl import URL
 
 from oms.broker.advice import about_keys
-from oms.broker.failures import failure, whole
+from oms.broker.failures import failure, resets_in_s, whole
 from oms.broker.websocket import Socket, opened
 from oms.broker.wire import Unreadable, decoded
 from oms.domain.errors import (
@@ -165,11 +165,10 @@ class Transport:
         return self._session
 
     def _observe(self, headers: Mapping[str, str]) -> None:
-        limit, remaining, reset = (
-            whole(headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining", "Reset")
-        )
-        if limit is not None and remaining is not None and reset is not None:
-            self.budget.observe(limit, remaining, reset)
+        limit, remaining = (whole(headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
+        seconds = resets_in_s(headers, self.clock.now())
+        if limit is not None and remaining is not None and seconds is not None:
+            self.budget.observe(limit, remaining, seconds)
 
     def _without_keys(self, trouble: BrokerError) -> BrokerError:
         trouble.args = tuple(self.keys.removed_from(str(part)) for part in trouble.args)

@@ -50,7 +50,7 @@ class RequestBudget:
             left = min(left, self._remaining)
         if purpose is not Purpose.CANCEL:
             left -= max(int(self.per_minute * RESERVED_FOR_CANCELS) - self._count(Purpose.CANCEL, now), 0)
-        left -= self._promised[purpose]
+        left -= sum(self._promised.values())
         share = int(self.per_minute * SHARES[purpose]) - self._count(purpose, now) - self._promised[purpose]
         return max(min(left, share), 0)
 
@@ -89,14 +89,11 @@ class RequestBudget:
         if self._remaining is not None:
             self._remaining -= 1
 
-    def observe(self, limit: int, remaining: int, reset_at_epoch_s: int) -> None:
+    def observe(self, limit: int, remaining: int, resets_in_s: float) -> None:
         """Follow the broker's own count until its reset."""
-        if self.per_minute == 0 or limit <= 0:
-            return
-        resets_in = reset_at_epoch_s - self._clock.now().timestamp()
-        if 0 < resets_in <= 2 * WINDOW_S:
+        if self.per_minute and limit > 0 and 0 < resets_in_s <= 2 * WINDOW_S:
             self._remaining = remaining
-            self._remaining_until = self._clock.monotonic() + resets_in
+            self._remaining_until = self._clock.monotonic() + resets_in_s
 
     def refused(self, retry_after_s: float | None) -> None:
         """The broker answered 429: nothing more until it says, at most a minute."""

@@ -82,14 +82,14 @@ class FreeBudget:
     """A budget that lets everything through and remembers what it was told."""
 
     acquired: list[Purpose] = field(default_factory=list)
-    observed: list[tuple[int, int, int]] = field(default_factory=list)
+    observed: list[tuple[int, int, float]] = field(default_factory=list)
     refusals: list[float | None] = field(default_factory=list)
 
     async def acquire(self, purpose: Purpose) -> None:
         self.acquired.append(purpose)
 
-    def observe(self, limit: int, remaining: int, reset_at_epoch_s: int) -> None:
-        self.observed.append((limit, remaining, reset_at_epoch_s))
+    def observe(self, limit: int, remaining: int, resets_in_s: float) -> None:
+        self.observed.append((limit, remaining, resets_in_s))
 
     def refused(self, retry_after_s: float | None) -> None:
         self.refusals.append(retry_after_s)

@@ -90,16 +90,17 @@ async def test_a_cancel_that_was_taken_answers_nothing() -> None:
 
 async def test_a_429_tells_the_budget_and_every_answer_shows_it_the_limits() -> None:
     limits = {"X-RateLimit-Limit": "200", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1782912000"}
+    sent = {"Date": "Wed, 01 Jul 2026 13:19:20 GMT"}  # the broker's clock counts, whatever ours says
     budget = FreeBudget()
     body = '{"code": 42910000, "message": "rate limit exceeded"}'
-    async with Recorder(answering(429, body, {**limits, "Retry-After": "3"})) as server:
+    async with Recorder(answering(429, body, {**limits, **sent, "Retry-After": "3"})) as server:
         broker, _ = gateway(server.url, budget)
         with pytest.raises(BrokerBusy) as busy:
             await broker.submit(TICKET)
         await broker.close()
     assert busy.value.retry_after_s == 3
     assert budget.refusals == [3]
-    assert budget.observed == [(200, 0, 1782912000)]
+    assert budget.observed == [(200, 0, 40.0)]
     assert len(server.seen) == 1
 
 
