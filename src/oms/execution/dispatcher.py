@@ -249,7 +249,9 @@ class Dispatcher:
         """Take an order out that has not been sent, and cancel it here; None when it is not waiting any more."""
         order = self.waiting.pop(order_id, None)
         self._asked.discard(order_id)
-        if order is None:
+        if order is None and order_id in self._sender.waiting:
+            order = self._book.orders[order_id]
+        if order is None or not order.is_open:
             return None
         return self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent")
 

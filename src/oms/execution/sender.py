@@ -38,6 +38,7 @@ class Sender:
         self._wire = wire
         self.unauthorized: BrokerUnauthorized | None = None
         self.refusals = 0  # by the broker
+        self.waiting: set[UUID] = set()  # orders whose request has not gone out: for a turn in the budget, mostly
 
     async def send(self, approved: ApprovedOrder) -> None:
         """Send an order whose intent is committed and for which a request is promised; follow it to its fate."""
@@ -79,17 +80,25 @@ class Sender:
                 return False
 
     async def _turn(self, order: Order, *, is_promised: bool) -> bool:
-        """Wait until a request may go out at once; False when the signal is stale before, or trading was halted."""
-        while self._worth.is_fresh(order) and not self._worth.is_halted:
-            is_free = self._budget.blocked_s(Purpose.SUBMIT) == 0
-            if self._worth.may_send() and is_free and (is_promised or self._budget.available(Purpose.SUBMIT)):
-                if not is_promised:
-                    self._budget.promise(Purpose.SUBMIT)
-                return True
-            await asyncio.sleep(LOOK_EVERY_S)
+        """Wait until a request may go out at once; False when before it was withdrawn or stale, or trading halted."""
+        self.waiting.add(order.id)
+        try:
+            while self._is_wanted(order):
+                is_free = self._budget.blocked_s(Purpose.SUBMIT) == 0
+                if self._worth.may_send() and is_free and (is_promised or self._budget.available(Purpose.SUBMIT)):
+                    if not is_promised:
+                        self._budget.promise(Purpose.SUBMIT)
+                    return True
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            self.waiting.discard(order.id)
         if is_promised:
             self._budget.release(Purpose.SUBMIT)
         return False
+
+    def _is_wanted(self, order: Order) -> bool:
+        is_open = self._book.orders[order.id].is_open
+        return is_open and self._worth.is_fresh(order) and not self._worth.is_halted
 
     def _refuse(self, order_id: UUID, error: BrokerRefused) -> None:
         self.refusals += 1

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from tests.unit.execution.scripted import Running, Store, at_broker
 
-from oms.domain.errors import BrokerNotFound, BrokerUnknown, StoreConflict, StoreUnavailable
+from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerUnknown, StoreConflict, StoreUnavailable
 from oms.domain.orders import OrderStatus
 from oms.domain.reports import BrokerOrder, BrokerPosition
 from oms.domain.values import AssetClass
@@ -114,6 +114,26 @@ async def test_nothing_goes_out_after_it_is_stale() -> None:
         assert (ended.status, ended.error_code) == (OrderStatus.REJECTED, "SIGNAL_STALE")
         assert running.broker.posts == []
         assert running.budget.blocked_s(Purpose.CANCEL) <= 1
+
+
+async def test_an_approved_order_that_waits_for_its_turn_is_cancelled_here() -> None:
+    """Its request met a 429, which executes nothing: who cancels it then must not see it sent, and filled, later."""
+    async with Running() as running:
+
+        async def busy(_: Ticket) -> BrokerOrder:
+            running.budget.refused(1)
+            raise BrokerBusy("too many requests", 1)
+
+        running.broker.on_submit = busy
+        order_id = running.accept(valid_for_s=Decimal(3600))
+        await running.until(lambda: len(running.broker.posts) == 1)
+        running.store.ask("cancel", running.store.accepted[0])
+        order = await running.ended(order_id)
+        assert (order.status, order.error_message) == (OrderStatus.CANCELLED, "Cancelled before it was sent")
+        await asyncio.sleep(1.2)
+        assert len(running.broker.posts) == 1
+        outcomes = [command for changes in running.store.commits for command in changes.commands]
+        assert [(outcome, text) for _, outcome, text in outcomes] == [("done", "cancelled before it was sent")]
 
 
 async def test_an_order_wanted_cancelled_is_not_sent_again(quick_proofs: None) -> None:
