@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerRefused, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerRefused, BrokerUnauthorized, BrokerUnknown
 from oms.domain.instruments import Instrument
 from oms.domain.reports import (
     BrokerAccount,
@@ -46,6 +46,7 @@ class WireFaults:
     doubled: float = 0.0  # arrives twice
     failed: float = 0.0  # 5xx, executed or not
     busy: float = 0.0  # 429
+    slow: float = 0.0  # executed at once, answered seconds later
     refused: float = 0.0  # a definite no to a submit
     hidden: float = 0.0  # an accepted order is not shown for a while: 404
     update_lost: float = 0.0
@@ -54,6 +55,7 @@ class WireFaults:
     unreadable: float = 0.0  # an update
     illegible: float = 0.0  # a record of a listing
     down_until: float = -1.0
+    refuses_keys_until: float = -1.0
     hidden_s_max: float = 6.0
 
 
@@ -175,6 +177,9 @@ class SimBroker:
         if loop.time() < faults.down_until:
             loop.at(there, _fail, future, BrokerUnknown("the broker is down"))
             return await future
+        if loop.time() < faults.refuses_keys_until:
+            loop.at(there + back, _fail, future, BrokerUnauthorized(401, None, "request is not authorized"))
+            return await future
         fate = 9.0 if world.calm else random.random() / WEIGHTS.get(call, 0.35)
         gives_up = random.choice((there + back, there + back, TIMEOUT_S))
         if (fate := fate - faults.lost) < 0:
@@ -199,6 +204,9 @@ class SimBroker:
         else:
             done = loop.create_future()
             loop.at(there, _settle, done, execute)
+            if faults.slow and world.chance(faults.slow):
+                world.note("slow", call)
+                back += random.uniform(0.1, 8.0)
             loop.at(there + back, _hand_over, done, future)
             if fate - faults.doubled < 0:
                 loop.at(there + random.uniform(0, 2.0), _repeat, done, execute)
@@ -215,6 +223,8 @@ class SimBroker:
         future = self._loop.create_future()
         self._loop.at(world.random.uniform(*self._faults.latency_s), _done, future)
         await future
+        if self._loop.time() < self._faults.refuses_keys_until:
+            raise BrokerUnauthorized(401, None, "request is not authorized")
         if self._loop.time() < self._faults.down_until or world.chance(self._faults.lost):
             raise BrokerUnknown("the stream cannot be opened")
 

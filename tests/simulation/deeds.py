@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from oms.domain.drift import DriftKind, DriftState
+from oms.domain.orders import OrderStatus
 from oms.domain.values import ZERO, OrderType, Side, TimeInForce
 from oms.ports import Command, Ticket
 from tests.simulation.record import Account
@@ -72,6 +74,35 @@ class Deeds:
             self._house.external.add(new.client_id)
             self._house.foreign_symbols.add(new.instrument.symbol)
             self._house.exchange.take(new)
+
+    def bracket_elsewhere(self, symbol: str, side: str, qty: str, wakes_after_s: float) -> None:
+        """Somebody's order waits for another, which comes about a little later: a leg of a bracket."""
+        house = self._house
+        client_id = f"theirs-b{len(house.external)}"
+        price = house.venue.prices[symbol] * (Decimal("0.99") if side == "buy" else Decimal("1.01"))
+        ticket = Ticket(client_id, symbol, Side(side), Decimal(qty), OrderType.LIMIT, TimeInForce.GTC, price)
+        house.foreign_symbols.add(symbol)
+        try:
+            order = house.venue.submit(ticket, external=True, held=True)
+        except Exception:  # noqa: BLE001 — the broker refuses them too
+            return
+        house.external.add(client_id)
+
+        def wake() -> None:
+            if house.venue.wake(order):
+                house.exchange.take(order)
+
+        house.world.loop.at(wakes_after_s, wake)
+
+    def fill_late(self) -> None:
+        """The cancel of an order, of whomever, crosses an execution of half of what was left."""
+        venue = self._house.venue
+        ends = {OrderStatus.CANCELLED, OrderStatus.EXPIRED}
+        ended = [one for one in venue.orders.values() if one.status in ends and one.filled < one.qty]
+        if ended:
+            order = self._random.choice(ended)
+            self._house.foreign_symbols.add(order.instrument.symbol)
+            venue.fill_late(order, (order.qty - order.filled) / 2, venue.prices[order.instrument.symbol])
 
     def bust(self) -> None:
         """The broker takes an execution of an order that has ended back.
@@ -164,6 +195,16 @@ class Deeds:
         member = self._house.members["engine"]
         if member.is_up and member.stop is not None:
             member.stop.set()
+
+    def refuse_keys(self, seconds: float) -> None:
+        """The keys are revoked for a while."""
+        self._house.plan.wire.refuses_keys_until = self._house.world.loop.time() + seconds
+
+    def set_clock(self, name: str, seconds: float) -> None:
+        """A machine's clock jumps."""
+        self._house.plan.skews_s[name] = self._house.plan.skews_s.get(name, 0.0) + seconds
+        for clock in self._house.clocks.get(name, ()):
+            clock.skew += timedelta(seconds=seconds)
 
     def cut_streams(self) -> None:
         self._house.streams.cut()

@@ -128,6 +128,7 @@ class House:
         self.mumbled: list[tuple[str, str]] = []
         self.flushed = False
         self.fresh_at: dict[str, list[float]] = {}
+        self.clocks: dict[str, list[Clock]] = {}
         self._random = Random(plan.seed + 7)
         self.deeds = Deeds(self)
         self._prepare()
@@ -176,7 +177,9 @@ class House:
 
     def clock_of(self, name: str) -> Clock:
         """A process's own clock."""
-        return Clock(self.world.loop, self.plan.base, timedelta(seconds=self.plan.skews_s.get(name, 0.0)))
+        clock = Clock(self.world.loop, self.plan.base, timedelta(seconds=self.plan.skews_s.get(name, 0.0)))
+        self.clocks.setdefault(name, []).append(clock)
+        return clock
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
@@ -270,7 +273,7 @@ class House:
         self.world.note("healing")
         self.world.calm = True
         plan, now = self.plan, self.world.loop.time()
-        plan.store.down_until = plan.wire.down_until = self.redis.down_until = now
+        plan.store.down_until = plan.wire.down_until = plan.wire.refuses_keys_until = self.redis.down_until = now
         plan.wire.hidden_s_max = 0.0
         self.redis.lost = 0.0
         self.venue.funds = True

@@ -85,6 +85,7 @@ class Plan:
     redis_lost: float
     decides: str  # what somebody does with differences: adopt, ignore, mixed; empty: nobody looks
     is_hasty: bool  # also with those that may only be on their way
+    asked_singly_max: int = 5  # of the resolver
     wishes: list[Wish] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     ambushes: list[Ambush] = field(default_factory=list)
@@ -141,9 +142,33 @@ def planned(seed: int) -> Plan:
         _accidents(plan, r)
     if r.random() < 0.04:
         _outage(plan, r)
+    _rare(plan, Random(seed * 2_654_435_761 + 98))
     if r.random() < 0.04:  # a first request arrives late, and its repetition is refused
         plan.wire.late, plan.wire.refused = 0.4, 0.5
     return plan
+
+
+def _rare(plan: Plan, r: Random) -> None:
+    """What came to be simulated later; drawn apart, so that the stories of the seeds stay what they were."""
+    plan.asked_singly_max = r.choice((5, 0))
+    if r.random() < 0.15:
+        plan.wire.slow = r.uniform(0.02, 0.3)
+    if r.random() < 0.12:
+        plan.store.stalls = r.uniform(0.002, 0.03)
+    for share, what, most in (
+        (0.12, "bracket_elsewhere", 2), (0.12, "fill_late", 2), (0.06, "refuse_keys", 1), (0.06, "set_clock", 2),
+    ):  # fmt: skip
+        for _ in range(r.randint(1, most) if r.random() < share else 0):
+            arguments: tuple[object, ...] = ()
+            if what == "bracket_elsewhere":
+                symbol = r.choice(("AAPL", "MSFT") if plan.is_open else ("BTC/USD",))
+                qty = "0.01" if "/" in symbol else str(r.randint(1, 9))
+                arguments = (symbol, r.choice(("buy", "sell")), qty, r.uniform(0.1, 6.0))
+            elif what == "refuse_keys":
+                arguments = (r.uniform(0.2, 4.0),)
+            elif what == "set_clock":
+                arguments = (r.choice(("engine", "api")), r.choice((-3600.0, -5.0, 5.0, 3600.0)))
+            plan.deeds.append(Deed(r.uniform(0, plan.duration_s), what, arguments))
 
 
 def _outage(plan: Plan, r: Random) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from oms.execution import resolver
 from tests.simulation.house import House
 from tests.simulation.invariants import check_all, is_settled
 from tests.simulation.plan import planned
@@ -42,6 +43,7 @@ def simulate(seed: int) -> Result:
     world, loop = house.world, house.world.loop
     _current.append(house)
     Watch(house)
+    singly_max, resolver.ASKED_SINGLY_MAX = resolver.ASKED_SINGLY_MAX, house.plan.asked_singly_max
     try:
         ends_at = house.plan.duration_s
         loop.at(ends_at, house.heal)
@@ -68,6 +70,7 @@ def simulate(seed: int) -> Result:
         check_all(house)
         return Result(seed, world.violations, world.trace, loop.steps, loop.time() - ends_at)
     finally:
+        resolver.ASKED_SINGLY_MAX = singly_max
         _current.pop()
         loop.close()
 

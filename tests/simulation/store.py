@@ -31,6 +31,7 @@ class StoreFaults:
     quick: float = 0.7
     latency_s: tuple[float, float] = (0.0005, 0.004)
     slow: float = 0.02
+    stalls: float = 0.0  # seconds: a lease can run out under an engine that lives
     lost: float = 0.0
     unanswered: float = 0.0
     late: float = 0.0
@@ -103,6 +104,9 @@ class SimStore:
     def _delay(self) -> float:
         low, high = self._faults.latency_s
         delay = low + self._world.random.random() * (high - low)
+        if self._faults.stalls and self._world.chance(self._faults.stalls):
+            self._world.note("stalls")
+            return delay + self._world.random.uniform(1.0, 9.0)
         return delay * 40 if self._world.chance(self._faults.slow) else delay
 
     async def _travel(self, delay: float | None = None) -> None:

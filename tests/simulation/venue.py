@@ -27,9 +27,10 @@ from tests.simulation.world import World
 NEW_YORK = ZoneInfo("America/New_York")
 TAKER, MAKER = Decimal("0.0025"), Decimal("0.0015")
 FEE_STEP = Decimal("1e-9")
-OPEN = frozenset({OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED})
+OPEN = frozenset({OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED, OrderStatus.HELD})
 WORDS = {
     OrderStatus.SUBMITTED: "new",
+    OrderStatus.HELD: "held",
     OrderStatus.PARTIALLY_FILLED: "partially_filled",
     OrderStatus.FILLED: "filled",
     OrderStatus.CANCELLED: "canceled",
@@ -111,8 +112,10 @@ class Venue:
         opens = self.closes_at + timedelta(hours=17, minutes=30)
         return MarketClock(now, self.is_open, opens, self.closes_at if self.is_open else opens + timedelta(hours=6.5))
 
-    def submit(self, ticket: Ticket, *, visible_after_s: float = 0.0, external: bool = False) -> VenueOrder:
-        """Take an order. Raises BrokerDuplicateId, BrokerRefused."""
+    def submit(
+        self, ticket: Ticket, *, visible_after_s: float = 0.0, external: bool = False, held: bool = False
+    ) -> VenueOrder:
+        """Take an order; it does not work while it is `held`. Raises BrokerDuplicateId, BrokerRefused."""
         if ticket.client_order_id in self.by_client:
             raise BrokerDuplicateId(422, 40010001, "client_order_id must be unique")
         instrument = next(one for one in INSTRUMENTS if one.symbol == ticket.symbol)
@@ -136,8 +139,19 @@ class Venue:
             self.on_submit(order)
         self.orders[order.id] = self.by_client[order.client_id] = order
         world.note("taken", order.client_id[-6:], order.side, order.qty, instrument.symbol, order.limit_price)
-        self._event(order, UpdateKind.ACCEPTED, "new")
+        if held:
+            order.status = OrderStatus.HELD
+        self._event(order, UpdateKind.ACCEPTED, WORDS[order.status])
         return order
+
+    def wake(self, order: VenueOrder) -> bool:
+        """A bracket's leg begins to work; whether it had waited until now."""
+        if order.status is not OrderStatus.HELD:
+            return False
+        order.status, order.updated_at = OrderStatus.SUBMITTED, self._world.now()
+        self._world.note("woken", order.client_id[-6:])
+        self._event(order, UpdateKind.ACCEPTED, "new")
+        return True
 
     def cancel(self, broker_order_id: str) -> None:
         """Raises BrokerNotFound, BrokerRefused (it ended otherwise). The cancel happens a little later."""
@@ -166,12 +180,21 @@ class Venue:
     def fill(self, order: VenueOrder, qty: Decimal, price: Decimal, *, activity_after_s: float = 0.0) -> None:
         """An execution of at most `qty`."""
         qty = min(qty, order.leaves)
-        if qty <= 0:
+        if qty <= 0 or order.status is OrderStatus.HELD:
             return
+        self._fill(order, qty, price, activity_after_s)
+
+    def fill_late(self, order: VenueOrder, qty: Decimal, price: Decimal) -> None:
+        """An execution that was under way when its order was cancelled or expired: the end stays."""
+        if order.status in {OrderStatus.CANCELLED, OrderStatus.EXPIRED} and qty <= order.qty - order.filled:
+            self._fill(order, qty, price, 0.0)
+
+    def _fill(self, order: VenueOrder, qty: Decimal, price: Decimal, activity_after_s: float) -> None:
         world = self._world
         order.filled += qty
         order.value += qty * price
-        order.status = OrderStatus.FILLED if order.filled == order.qty else OrderStatus.PARTIALLY_FILLED
+        if order.status in OPEN:
+            order.status = OrderStatus.FILLED if order.filled == order.qty else OrderStatus.PARTIALLY_FILLED
         order.updated_at = world.now()
         execution = f"x-{len(self.fills)}"
         fill = BrokerFill(
@@ -181,7 +204,7 @@ class Venue:
         self.fills.append((world.loop.time() + activity_after_s, fill))
         self._hold(order, qty, price, execution)
         world.note("filled", order.client_id[-6:], qty, order.filled)
-        word = "fill" if order.status is OrderStatus.FILLED else "partial_fill"
+        word = "fill" if order.filled == order.qty else "partial_fill"
         self._event(order, UpdateKind.FILL, word, fill)
 
     def _hold(self, order: VenueOrder, qty: Decimal, price: Decimal, execution: str) -> None:

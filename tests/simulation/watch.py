@@ -87,7 +87,7 @@ class Watch:
         if stood.is_murky or not stood.increases(order):
             return
         self._within_limits(stood, order)
-        if not any(process.was_frozen for process in self._house.processes):
+        if not any(process.was_frozen for process in self._house.processes) and not self._house.plan.wire.slow:
             self._price_was_fresh(order)  # else the engine may have taken an answer of long ago for the time
         self._is_not_blocked(account, changes, order)
 
@@ -183,6 +183,7 @@ class _Standing:
             any(holding_of(one.symbol) == holding for one in changes.created.values())
             or any(one.symbol == holding for one in changes.adjustments)
             or any(after.get(one.order_id) and after[one.order_id].origin == "external" for one in changes.fills)
+            or any(one.order_id in account.orders and not account.orders[one.order_id].is_open for one in changes.fills)
         )
 
     def increases(self, order: Order) -> bool:
