@@ -50,7 +50,9 @@ async def flood(site: Site) -> str:
     grown = {part.name: _rss_mb(part) - before[part.name] for part in (rig.api, rig.engine)}
     assert max(grown.values()) < BOUND_MB, f"memory has grown by {grown} MB"
     assert set(answers) <= {400, 413, 415, 422, 429}, answers
+    assert answers
     kept = await rig.value("select count(*) from signal_errors")
+    assert kept, "nothing of the channel and the stream was kept with its reason"
     times.sort()
     p99 = times[int(len(times) * 0.99)] * 1000
     shown = ", ".join(f"{count} × {status}" for status, count in sorted(answers.items()))

@@ -50,24 +50,27 @@ def _is_update(frame: bytes) -> bool:
 
 
 class Thrice:
-    """Every update of an order is sent three times."""
+    """Every update of an order is sent three times; `updates` were."""
 
     def __init__(self) -> None:
         self._frames = Frames()
+        self.updates = 0
 
     def __call__(self, data: bytes, write: Write) -> None:
         handshake, frames = self._frames.take(data)
+        self.updates += sum(map(_is_update, frames))
         write(handshake + b"".join(frame * (3 if _is_update(frame) else 1) for frame in frames))
 
 
 class Shuffled:
-    """Updates wait a moment for others, and go out in an order of their own."""
+    """Updates wait a moment for others, and go out in an order of their own; so many times it was `another` one."""
 
     def __init__(self, seed: int, window_s: float) -> None:
         self._frames = Frames()
         self._random = Random(seed)
         self._window_s = window_s
         self._waiting: list[bytes] = []
+        self.another = 0
 
     def __call__(self, data: bytes, write: Write) -> None:
         handshake, frames = self._frames.take(data)
@@ -78,6 +81,7 @@ class Shuffled:
         self._waiting += updates
 
     def _flush(self, write: Write) -> None:
-        self._random.shuffle(self._waiting)
         waiting, self._waiting = self._waiting, []
-        write(b"".join(waiting))
+        shuffled = self._random.sample(waiting, len(waiting))
+        self.another += shuffled != waiting
+        write(b"".join(shuffled))

@@ -106,7 +106,7 @@ async def request_late(site: Site) -> str:
 
 @row(8, "503, executed or not", "as unknown")
 async def answered_503(site: Site) -> str:
-    """Both kinds, three of each, as JSON and as an edge server's page."""
+    """Both kinds, as JSON and as an edge server's page."""
     rig = await site.rig()
     orders = []
     for when, html in (("before", False), ("after", False), ("before", True), ("after", True)):
@@ -117,6 +117,8 @@ async def answered_503(site: Site) -> str:
         kinds = await rig.sql("select kind from order_events where order_id = $1::text::uuid", order_id)
         assert "rejected" not in {kind for (kind,) in kinds}
         orders.append(order_id)
+    answered = await in_thread(rig.requests, "POST", "/v2/orders", status=503)
+    assert len(answered) == len(orders), "not each was answered 503"
     return f"false rejects = 0 of {len(orders)}"
 
 
@@ -158,6 +160,8 @@ async def storm_of_429(site: Site) -> str:
     executed = await in_thread(rig.requests, "POST", "/v2/orders", status=200)
     assert len(executed) == len(orders), "a submit passed in the storm"
     refused = await in_thread(rig.requests, "POST", "/v2/orders", status=429)
+    assert refused, "no submit met the storm"
+    assert await in_thread(rig.requests, "DELETE", "/v2/orders", status=429), "no cancel was refused at first"
     await in_thread(rig.control.clear_faults, rig.key)
     for order_id in waiting:
         await one_order(rig, order_id)

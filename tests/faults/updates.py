@@ -36,12 +36,19 @@ async def _traded(rig: Rig, count: int = ORDERS) -> None:
 @row(11, "every update three times", "no-op")
 async def every_update_three_times(site: Site) -> str:
     """The proxy sends each update of the stream three times."""
-    rig = await site.rig(mangler=Thrice)
+    made: list[Thrice] = []
+
+    def mangler() -> Thrice:
+        made.append(Thrice())
+        return made[-1]
+
+    rig = await site.rig(mangler=mangler)
     await _traded(rig)
     await rig.converged()
     record = await rig.ours()
     error = position_error(record)
     assert error == 0
+    assert sum(one.updates for one in made) >= len(record.orders) + len(record.fills), "they were not sent three times"
     return f"position error = {error.normalize():f} after {len(record.fills)} fills"
 
 
@@ -50,11 +57,18 @@ async def updates_reordered(site: Site) -> str:
     """Updates wait a quarter of a second in the proxy and go out shuffled, by three seeds."""
     hashes = []
     for seed in (1, 2, 3):
-        rig = await site.rig(mangler=lambda seed=seed: Shuffled(seed, 0.25))
+        made: list[Shuffled] = []
+
+        def mangler(seed: int = seed, made: list[Shuffled] = made) -> Shuffled:
+            made.append(Shuffled(seed, 0.25))
+            return made[-1]
+
+        rig = await site.rig(mangler=mangler)
         await _traded(rig)
         await rig.converged()
         ours, theirs = await _state(rig)
         assert ours == theirs
+        assert sum(one.another for one in made), "no update overtook another"
         hashes.append(ours[:8])
         rig.kill()
     return f"state hash here = there, for three orders of arrival ({', '.join(hashes)})"

@@ -174,7 +174,7 @@ class Trading:
         held = {one.symbol: one.qty for one in await self.broker.positions()}
         return held.get(symbol, Decimal(0))
 
-    async def post_at_broker(self, body: dict[str, str]) -> Any:
+    async def post_at_broker(self, body: dict[str, Any]) -> Any:
         """An order of somebody else's, over the broker's own API."""
         headers = {"APCA-API-KEY-ID": self.paper.key}
         url = f"{self.paper.url}/v2/orders"
