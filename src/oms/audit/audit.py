@@ -43,11 +43,12 @@ async def _sequences(snapshot: Snapshot, findings: Findings) -> None:
 async def _orders(snapshot: Snapshot, findings: Findings) -> None:
     events, fills = _Groups(snapshot.events()), _Groups(snapshot.fills())
     async for order in snapshot.orders():
-        own = [
-            TrailEvent(row["seq"], row["kind"], row["status"], row["at"], read_data(row["data"]))
-            for row in await events.of(order["id"])
-        ]
-        executed = await fills.of(order["id"])
+        told, executed = await events.of(order["id"]), await fills.of(order["id"])
+        own = [TrailEvent(row["seq"], row["kind"], row["status"], row["at"], read_data(row["data"])) for row in told]
+        for account_id in {row["account_id"] for row in [*told, *executed]} - {order["account_id"]}:
+            findings.differs(
+                Difference("order", str(order["id"]), "account_id", str(order["account_id"]), str(account_id))
+            )
         findings.checked.update(orders=1, events=len(own), fills=len(executed))
         for difference in check_order(order, own, executed):
             findings.differs(difference)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from oms.audit.findings import Difference, agree
 from oms.audit.holdings import Holding
 from oms.audit.reading import Row
-from oms.domain.values import ZERO
+from oms.domain.values import ZERO, AssetClass
 
 
 def check_position(symbol: str, row: Row | None, holding: Holding) -> Iterator[Difference]:
@@ -18,7 +18,11 @@ def check_position(symbol: str, row: Row | None, holding: Holding) -> Iterator[D
     for name in ("avg_price", "realized_pnl", "fees", "flat_realized", "flat_fees"):
         if not agree(row[name], getattr(holding, name)):
             yield Difference("position", symbol, name, row[name], getattr(holding, name))
-    exact: dict[str, object] = {"qty": holding.qty, "closed_at": holding.closed_at}
+    exact: dict[str, object] = {
+        "qty": holding.qty,
+        "closed_at": holding.closed_at,
+        "asset_class": AssetClass.CRYPTO if "/" in symbol else AssetClass.STOCK,
+    }
     if holding.qty:
         exact["opened_at"] = holding.opened_at
     for prefix, place in (("last", holding.last), ("flat", holding.flat)):

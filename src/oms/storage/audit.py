@@ -19,7 +19,7 @@ select a.*, coalesce(e.events, 0) as events, e.first_seq, e.last_seq from accoun
 ) e on e.account_id = a.id order by a.name
 """
 _ORDERS = "select * from orders order by id"
-_EVENTS = "select order_id, seq, kind, status, at, data from order_events order by order_id, seq"
+_EVENTS = "select account_id, order_id, seq, kind, status, at, data from order_events order by order_id, seq"
 # What a bust gives back stands at the place of its fill, and is no fee of that fill.
 _NOT_GIVEN_BACK = """not exists (
     select from adjustments b

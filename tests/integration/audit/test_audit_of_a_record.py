@@ -118,6 +118,8 @@ async def test_what_the_engine_wrote_is_clean(trading: Trading) -> None:
 
 
 AAPL = "(select id from orders where symbol = 'AAPL' and side = 'buy')"
+OTHER = UUID(int=7)
+OTHER_ACCOUNT = f"insert into accounts (id, name, broker_account_id, created_at) values ('{OTHER}', 'b', 'b', now())"
 NO_GUARD = "alter table order_events disable trigger user"
 DAMAGE = [
     ("update orders set status = 'cancelled' where symbol = 'MSFT' and side = 'buy'", "order", "status"),
@@ -148,6 +150,9 @@ DAMAGE = [
     ("update positions set realized_pnl = realized_pnl + 0.01 where symbol = 'MSFT'", "position", "realized_pnl"),
     ("update positions set fees = 0 where symbol = 'BTC/USD'", "position", "fees"),
     ("update positions set last_price = 1, market_value = 99 where symbol = 'AAPL'", "position", "market_value"),
+    ("update positions set asset_class = 'stock' where symbol = 'BTC/USD'", "position", "asset_class"),
+    (f"{OTHER_ACCOUNT}; update orders set account_id = '{OTHER}' where id = {AAPL}", "order", "account_id"),
+    (f"{OTHER_ACCOUNT}; update fills set account_id = '{OTHER}' where symbol = 'MSFT'", "order", "account_id"),
     ("delete from positions where symbol = 'SPY'", "position", "row"),
     ("delete from adjustments where kind = 'adopted'", "position", "qty"),
     (f"{NO_GUARD}; delete from order_events where seq = 4", "event", "events"),
