@@ -42,7 +42,7 @@ class GoneOrders:
         )  # fmt: skip
         if now - since < PROVEN_AFTER_S or await self._is_shown(order):
             return
-        del self._since[order.id]
+        self._since.pop(order.id, None)  # a light pass may have asked at the same time
         after = desk.book.orders[order.id]  # the stream may have told of it meanwhile
         changes = Changes()
         if after.is_open:
