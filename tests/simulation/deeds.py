@@ -94,6 +94,20 @@ class Deeds:
 
         house.world.loop.at(wakes_after_s, wake)
 
+    def end_unseen(self) -> None:
+        """An order of days ago ends, by a fill or a cancel, while nobody listens."""
+        venue, now = self._house.venue, self._house.world.now()
+        old = [
+            one for one in venue.orders.values() if one.status in OPEN and one.submitted_at < now - timedelta(hours=1)
+        ]
+        if old:
+            order = self._random.choice(old)
+            self.cut_streams()
+            if self._random.random() < 0.5:
+                venue.end(order, OrderStatus.CANCELLED)
+            elif order.limit_price is not None:
+                venue.fill(order, order.leaves, order.limit_price)
+
     def fill_late(self) -> None:
         """The cancel of an order, of whomever, crosses an execution of half of what was left."""
         venue = self._house.venue

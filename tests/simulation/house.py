@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -23,7 +23,9 @@ from oms.execution.budget import RequestBudget
 from oms.execution.engine import Engine, Identity
 from oms.execution.event_relay import EventRelay
 from oms.execution.session import Outside, Session
+from oms.execution.worth import ticket_of
 from oms.ports import Changes, Command
+from oms.risk.gate import ApprovedOrder
 from oms.signals.intake import Intake
 from oms.signals.reader import Origin, signal_of
 from oms.signals.redis_intake import RedisIntake
@@ -172,8 +174,23 @@ class House:
         changes = Changes(watermark=long_ago)
         for held in self.venue.positions():
             changes.merge(book.adopt_position(held, long_ago))
+        for number in range(self.plan.resting):
+            changes.merge(self._resting(account_id, book, number, long_ago))
         record.commit(account_id, epoch, changes)
         account.record = replace(account.record, watermark=self.plan.base - timedelta(minutes=5))
+
+    def _resting(self, account_id: UUID, book: Book, number: int, at: datetime) -> Changes:
+        """A limit order of ours that rests at the broker since then."""
+        fields: dict[str, object] = {"symbol": "MSFT", "side": "buy", "qty": "5", "time_in_force": "gtc"}
+        fields |= {"type": "limit", "limit_price": "40"}
+        signal = signal_of(fields, Symbols(INSTRUMENTS, {}), Origin("rest", f"old-{number}", f"old-{number}"))
+        [accepted] = self.record.accept(account_id, [(self.world.new_id(), signal, at)])
+        order = accepted.order
+        there = self.venue.submit(ticket_of(order, Decimal(5)), external=True)
+        there.submitted_at = at
+        changes = book.approve(ApprovedOrder(order, Decimal(5), []), None)
+        changes.merge(book.observe(book.orders[order.id], there.view()))
+        return changes
 
     def clock_of(self, name: str) -> Clock:
         """A process's own clock."""

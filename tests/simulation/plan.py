@@ -86,6 +86,7 @@ class Plan:
     decides: str  # what somebody does with differences: adopt, ignore, mixed; empty: nobody looks
     is_hasty: bool  # also with those that may only be on their way
     asked_singly_max: int = 5  # of the resolver
+    resting: int = 0  # orders of days ago, which no listing since then shows
     wishes: list[Wish] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     ambushes: list[Ambush] = field(default_factory=list)
@@ -151,6 +152,10 @@ def planned(seed: int) -> Plan:
 def _rare(plan: Plan, r: Random) -> None:
     """What came to be simulated later; drawn apart, so that the stories of the seeds stay what they were."""
     plan.asked_singly_max = r.choice((5, 0))
+    if not plan.is_cold and r.random() < 0.15:
+        plan.resting = r.randint(1, 2)
+        for _ in range(plan.resting):
+            plan.deeds.append(Deed(r.uniform(0, plan.duration_s), "end_unseen"))
     if r.random() < 0.15:
         plan.wire.slow = r.uniform(0.02, 0.3)
     if r.random() < 0.12:
