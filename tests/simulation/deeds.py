@@ -109,10 +109,19 @@ class Deeds:
                 venue.fill(order, order.leaves, order.limit_price)
 
     def fill_late(self) -> None:
-        """The cancel of an order, of whomever, crosses an execution of half of what was left."""
+        """The cancel of an order, of whomever, crosses an execution of half of what was left.
+
+        Not one of which something was taken back: how Alpaca counts on from there is not known.
+        """
         venue = self._house.venue
         ends = {OrderStatus.CANCELLED, OrderStatus.EXPIRED}
-        ended = [one for one in venue.orders.values() if one.status in ends and one.filled < one.qty]
+        ended = [
+            one
+            for one in venue.orders.values()
+            if one.status in ends
+            and one.filled < one.qty
+            and venue.busted.isdisjoint(fill.execution_id for fill in one.fills)
+        ]
         if ended:
             order = self._random.choice(ended)
             self._house.foreign_symbols.add(order.instrument.symbol)

@@ -156,6 +156,9 @@ def _rare(plan: Plan, r: Random) -> None:
         plan.resting = r.randint(1, 2)
         for _ in range(plan.resting):
             plan.deeds.append(Deed(r.uniform(0, plan.duration_s), "end_unseen"))
+    if r.random() < 0.05:  # what is accepted is not shown for longer than any signal is fresh
+        plan.wire.hidden, plan.wire.hidden_s_max = 0.6, 45.0
+        plan.wire.unanswered, plan.wire.update_lost = 0.5, 0.7
     if r.random() < 0.15:
         plan.wire.slow = r.uniform(0.02, 0.3)
     if r.random() < 0.12:

@@ -103,6 +103,28 @@ async def test_a_listing_that_left_something_out_proves_no_absence(
         assert running.order(order_id).status is OrderStatus.SUBMITTED
 
 
+async def test_no_listing_is_older_than_the_request_or_a_few_seconds(
+    quick_proofs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many share it; an order that it did not show yet must be found by the next."""
+    monkeypatch.setattr(resolver, "ASKED_SINGLY_MAX", 0)
+    monkeypatch.setattr(resolver, "LISTING_HOLDS_S", 0.1)
+    async with Running() as running:
+        broker = running.broker
+        listings: list[int] = []
+
+        async def listing() -> Sequence[BrokerOrder]:
+            listings.append(len(broker.posts))
+            return [at_broker(ticket.client_order_id) for ticket in broker.posts] if len(listings) > 2 else []
+
+        broker.on_submit, broker.on_list = lost, listing
+        order_id = running.accept(valid_for_s=Decimal("0.05"))
+        await running.until(lambda: order_id in running.session.book.orders)
+        await running.until(lambda: running.order(order_id).alpaca_id is not None)
+        assert running.order(order_id).status is OrderStatus.SUBMITTED
+        assert listings[0] == 1, "it was asked for before it was sent"
+
+
 async def test_nothing_goes_out_after_it_is_stale() -> None:
     """A 429 with a long pause comes between the approval and the request."""
     async with Running() as running:
