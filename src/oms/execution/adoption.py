@@ -39,8 +39,8 @@ async def adopt(desk: Desk) -> datetime:
         before = after
     else:
         raise BrokerError("the account trades too much elsewhere to be taken in; trying again")
-    # Whatever was taken back by then is in the positions, be it later than when the looking began.
-    at = max([at, *(fill.transacted_at for fill in fills if fill.is_bust)])
+    # Whatever was executed or taken back by then is in the positions, be it later than when the looking began.
+    at = max([at, *(fill.transacted_at for fill in fills)])
     changes = Changes(watermark=at)
     for seen, baseline, busted in await _foreign_orders(broker, orders, fills):
         if book.find(seen) is None:
