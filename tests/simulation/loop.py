@@ -224,7 +224,7 @@ class SimLoop:
         return self._closed
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self._closed:
+        if not self._closed and self.current.alive:  # nobody takes up what the killed have left
             self.troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 

@@ -168,6 +168,8 @@ def _rare(plan: Plan, r: Random) -> None:
     ):  # fmt: skip
         for _ in range(r.randint(1, most) if r.random() < share else 0):
             arguments: tuple[object, ...] = ()
+            if what == "bracket_elsewhere" and not plan.is_open and plan.is_cold:
+                continue  # a maker's fee on the day of the first contact is not trued up
             if what == "bracket_elsewhere":
                 symbol = r.choice(("AAPL", "MSFT") if plan.is_open else ("BTC/USD",))
                 qty = "0.01" if "/" in symbol else str(r.randint(1, 9))

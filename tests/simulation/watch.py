@@ -39,9 +39,6 @@ class Watch:
         house.world.note("commit", epoch, len(changes.orders), len(changes.fills), len(changes.adjustments))
         if epoch != account.lease.epoch:
             house.world.violated(11, f"epoch {epoch} commits while the account is at {account.lease.epoch}")
-        delays = house.plan.store.late or house.plan.store.stalls  # a statement can arrive after its sender has ended
-        if not account.lease.holder and not delays:
-            house.world.violated(11, f"epoch {epoch} commits after it has released the lease")
         self._follow_halt(account, changes)
         for event in changes.events:
             if event.kind is EventKind.APPROVED:
