@@ -426,6 +426,9 @@ class Book:
         after = before
         for entry in entries:
             if not after.takes(entry):
+                # What is held counts at once, as what can still fill does: only its cost waits for what is stored.
+                held = before.qty + sum((one.qty for one in entries), ZERO)
+                self.positions[symbol] = replace(before, qty=held)
                 raise LateEntry(before, entries, changes)
             after = applied(after, entry)
         self._put_position(changes, before, after)

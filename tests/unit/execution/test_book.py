@@ -125,6 +125,20 @@ def test_a_leg_that_waited_is_shown_at_work_when_its_entry_is_filled() -> None:
     assert book.orders[leg.id].status is OrderStatus.PARTIALLY_FILLED
 
 
+def test_a_late_fill_is_held_before_its_position_is_computed_again() -> None:
+    """That takes a commit and a look at the record; whoever is gated meanwhile must see it on one side or the other."""
+    book = new_book()
+    order = sent(book, signal_order())
+    book.fill(order, execution(order, "4", "4", second=5))
+    with pytest.raises(LateEntry) as late:
+        book.fill(book.orders[order.id], execution(order, "6", "10", price="90", second=1))
+    assert (book.position_qty("AAPL"), book.exposure("AAPL")) == (10, (0, 0))
+    first = Entry((NOW + timedelta(seconds=5), "b-1", Decimal(4), 0), Decimal(4), Decimal(100))
+    book.recompute(late.value, [first])
+    position = book.positions["AAPL"]
+    assert (position.qty, position.avg_price, position.version) == (10, 94, 2)
+
+
 def test_exposure_counts_what_is_approved_and_not_what_has_ended() -> None:
     book = new_book()
     first, second = sent(book, signal_order(place=1)), sent(book, signal_order(place=2, side="sell"))
