@@ -16,7 +16,7 @@ from tests.stack import ROOT
 
 SEEDS = 300
 PROCESSES = 2
-FOUND_FAULTS = (1582, 2230, 18459, 29938, 36097)
+FOUND_FAULTS = (1582, 2230, 18459, 28176, 29938, 36097, 36699)
 
 
 def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:

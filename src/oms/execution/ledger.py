@@ -90,13 +90,13 @@ class Ledger:
                 return
             began = order.submitted_at or order.created_at
             is_all_ours = order.origin == "signal" or (adopted_at is not None and began > adopted_at)
-            if is_all_ours and order.busted_qty + seen.qty > order.filled_qty:
-                self.ask_for_all(is_new=False)
-                return
-            self._busted.add(seen.reference)
             # By our own id: the broker's may not be stored yet.
             stored = await self._store.find_order(self._account_id, None, None, order.id)
             same = [one for one in stored.fills if (one.qty, one.price) == (seen.qty, seen.price)] if stored else []
+            if is_all_ours and (not same or order.busted_qty + seen.qty > order.filled_qty):
+                self.ask_for_all(is_new=False)
+                return
+            self._busted.add(seen.reference)
             # A fee is of the day of its fill. Those of an adopted position are not trued up on the day it was adopted.
             fee_at = adopted_at or seen.transacted_at
             try:

@@ -225,6 +225,31 @@ async def test_the_fee_of_a_busted_fill_counts_on_the_day_of_the_fill(store: Pos
     assert (position.realized_pnl, position.fees) == (-250, 250)  # of the second order alone
 
 
+async def test_a_bust_waits_for_its_own_fill_and_not_for_any(store: PostgresStore) -> None:
+    """The simulation found it: with others of the order booked, its fee was given back on the day of the adoption."""
+    account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
+    broker = AtNoon()
+    await passed(store, account_id, broker)  # the first contact
+    evening = NOW + timedelta(days=1, hours=4)
+    order = BrokerOrder(
+        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(3), "market", TimeInForce.GTC,
+        OrderStatus.CANCELLED, "canceled", Decimal(2), None, None, evening, evening,
+    )  # fmt: skip
+    first = BrokerFill("X1", "BTC/USD", Side.BUY, Decimal(2), Decimal(50000), Decimal(2), evening, activity_id="a1")
+    second = replace(first, qty=Decimal(1), cum_qty=Decimal(3), activity_id="a2")
+    bust = replace(second, cum_qty=Decimal(0), transacted_at=evening + timedelta(seconds=9), activity_id="a3")
+    bust = replace(bust, is_bust=True)
+    broker.orders, broker.fills = [order], [first, bust]
+    broker.held = [BrokerPosition("BTC/USD", AssetClass.CRYPTO, Decimal("1.995"), Decimal(50000))]
+    assert (await passed(store, account_id, broker)).book.position_qty("BTC/USD") == Decimal("1.995")
+    broker.fills = [first, second, bust]
+    broker.fees = [FeeActivity("20260304::1", "BTC/USD", f"{evening:%Y-%m-%d}", Decimal("-0.005"), None, Decimal(0))]
+    for _ in range(3):
+        session = await passed(store, account_id, broker)
+        assert session.book.position_qty("BTC/USD") == Decimal("1.995")
+        assert not session.book.drift.standing
+
+
 async def test_a_difference_of_what_neither_side_holds_any_more_is_over(store: PostgresStore) -> None:
     """The simulation found it: shares that came and went without a trade blocked their symbol for ever."""
     account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
