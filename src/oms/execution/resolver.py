@@ -126,10 +126,10 @@ class Resolver:
             await self._room()
         return await self._broker.order_by_client_id(order.client_order_id)
 
-    async def _listed(self, order: Order) -> _Listing:
-        """A listing that would show it: the one that another has just asked for, or a new one."""
+    async def _listed(self, order: Order, after: float = 0.0) -> _Listing:
+        """A listing that would show it, begun after that time: the one that another just asked for, or a new one."""
         async with self._turn:
-            no_older = max(self._asking[order.id], self._clock.monotonic() - LISTING_HOLDS_S)
+            no_older = max(after, self._asking[order.id], self._clock.monotonic() - LISTING_HOLDS_S)
             listing = self._listing
             if listing is None or listing.begun < no_older or listing.since > _before(order):
                 await self._room()
@@ -154,7 +154,7 @@ class Resolver:
             outcome = await self._again(order) if self._worth.may_send() else Again.NOT_EXECUTED
             return None if outcome is Again.DOUBTFUL else absent_since
         if now - absent_since >= ABSENT_AFTER_S:
-            await self._prove_absence(order)
+            await self._prove_absence(order, absent_since + ABSENT_AFTER_S)
         return absent_since
 
     async def _again(self, order: Order) -> Again:
@@ -179,10 +179,10 @@ class Resolver:
             self._asking[order.id] = self._clock.monotonic()
         return Again.SETTLED
 
-    async def _prove_absence(self, order: Order) -> None:
-        """End it when a full listing since before the attempt does not show it either."""
+    async def _prove_absence(self, order: Order, after: float) -> None:
+        """End it when a full listing since before the attempt, begun after that time, does not show it either."""
         try:
-            listing = await self._listed(order)
+            listing = await self._listed(order, after)
             found = listing.orders.get(order.client_order_id)
             if found is None and not listing.is_whole:
                 found = await self._asked_singly(order)
