@@ -13,7 +13,6 @@ import msgspec
 from starlette.websockets import WebSocket
 
 from paperbroker.api.connection import Connection, NotUnderstood, key_in, refuse
-from paperbroker.api.keys import valid_key
 from paperbroker.api.stream_events import Event, array_header, events_of
 from paperbroker.errors import StreamError
 from paperbroker.faults import Facts, Faults
@@ -105,7 +104,7 @@ class DataStream:
         try:
             async with client.connection.open():
                 client.send({"T": "success", "msg": "connected"})
-                if valid_key(client.connection.header_key):
+                if client.connection.header_key is not None:
                     self._answer(client, {"action": "auth", "key": client.connection.header_key})
                 async for message in client.connection.messages():
                     self._answer(client, message)

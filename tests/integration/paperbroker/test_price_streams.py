@@ -74,6 +74,18 @@ async def test_messagepack_has_timestamps_as_the_extension(broker: Any) -> None:
         assert isinstance(quotes[0]["bp"], float)
 
 
+async def test_a_key_in_the_headers_is_let_in_or_refused_without_a_message(broker: Any) -> None:
+    async with aiohttp.ClientSession() as session:
+        for key, answer in (
+            (f"mock-{uuid.uuid4()}", {"T": "success", "msg": "authenticated"}),
+            ("AKREAL", {"T": "error", "code": 402, "msg": "auth failed"}),
+        ):
+            headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": "x"}
+            stream = await session.ws_connect(f"{broker.ws_url}/v2/iex", headers=headers)
+            assert await stream.receive_json() == [{"T": "success", "msg": "connected"}]
+            assert await asyncio.wait_for(stream.receive_json(), 5) == [answer]
+
+
 async def test_a_second_connection_of_a_key_is_refused_and_the_first_goes_on(broker: Any) -> None:
     key = f"mock-{uuid.uuid4()}"
     async with aiohttp.ClientSession() as session:
