@@ -96,13 +96,14 @@ class Desk:
         self._floor.cancel(account.open_orders[order_id])
 
     def make(self, account: Account, request: OrderRequest, hold: Hold, status: Status) -> Order:
-        """An order as it is asked for, its client_order_id taken from now on."""
+        """An order as it is asked for, its client_order_id (or one made up for it) taken from now on."""
         ns = self._clock.now()
         order = Order(
             id=random_id(),
             account_id=account.id,
             seq=self._store.next_order_seq(),
-            client_order_id=request.client_order_id,
+            client_order_id=request.client_order_id or random_id(),
+            unnamed=not request.client_order_id,
             symbol=request.asset.symbol,
             side=request.side,
             type=request.type,

@@ -49,8 +49,8 @@ def leg_requests(request: OrderRequest) -> list[tuple[Role, OrderRequest]]:
 
 
 def _leg_id(request: OrderRequest, role: Role) -> str:
-    """Made of the entry's id, so that the same orders meet the same luck."""
-    return id_of(request.client_order_id, role)
+    """Made of the entry's id, so that the same orders meet the same luck; none when the entry has none."""
+    return id_of(request.client_order_id, role) if request.client_order_id else ""
 
 
 def _has_profit(orders: list[Order]) -> bool:

@@ -11,7 +11,6 @@ import msgspec
 
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import invalid, malformed, unprocessable
-from paperbroker.ids import random_id
 from paperbroker.money import ZERO, parse
 from paperbroker.orders import COMPLEX, OrderClass, OrderType, Side, TimeInForce
 
@@ -175,13 +174,13 @@ def _text(fields: Fields, name: str) -> str:
 
 
 def read_client_order_id(fields: Fields) -> str:
-    """The client's own id, or a fresh one. Raises Refusal."""
+    """The client's own id; empty when it names none, and the desk gives the order one. Raises Refusal."""
     value = _text(fields, "client_order_id")
     if len(value) > LONGEST_CLIENT_ORDER_ID:
         raise invalid(f"client_order_id must be no more than {LONGEST_CLIENT_ORDER_ID} characters")
     if not value.isprintable():
         raise invalid("client_order_id must be printable")
-    return value or random_id()
+    return value
 
 
 def _intent(fields: Fields) -> str:

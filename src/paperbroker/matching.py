@@ -43,7 +43,8 @@ def rest_of(order: Order, price: Decimal) -> Decimal:
 class Dice:
     """Randomness that a seed and an order's client_order_id decide, not the moment.
 
-    The same orders meet the same luck.
+    The same orders meet the same luck. Those whose client names none are told apart by their number at this broker:
+    an id made up for them is another one each time.
     """
 
     def __init__(self, seed: int) -> None:
@@ -51,7 +52,8 @@ class Dice:
 
     def _roll(self, order: Order, purpose: str) -> tuple[float, int]:
         """A number from 0 to 1, and another from 10 to 90: cheaper than a generator of random numbers for each."""
-        key = f"{self._seed}/{order.client_order_id}/{purpose}/{order.executions}".encode()
+        name = f"order {order.seq}" if order.unnamed else order.client_order_id
+        key = f"{self._seed}/{name}/{purpose}/{order.executions}".encode()
         digest = int.from_bytes(blake2b(key, digest_size=16).digest())
         return (digest >> 75) / (1 << 53), 10 + digest % (1 << 60) % 81
 

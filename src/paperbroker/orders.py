@@ -63,7 +63,8 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     when it reduces a position); `hold_qty` is what a sell, or a buy that covers, holds of the position. A stop waits
     until it is `triggered`. An `opg` or `cls` order is worked on at `due_ns`. `legs` are the ids of a group's other
     orders, kept by its first one; each of those names it as `parent_id`. While an order is about to replace another
-    one, `asked_qty` is the quantity of both together and the `full_` holds are those that it gets then.
+    one, `asked_qty` is the quantity of both together and the `full_` holds are those that it gets then. An `unnamed`
+    one has a `client_order_id` that the broker made up.
     """
 
     id: str
@@ -112,6 +113,7 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     executions: int = 0
     hold_price: Decimal = ZERO
     hold_qty: Decimal = ZERO
+    unnamed: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -72,6 +72,24 @@ async def test_one_in_ten_fills_is_partial_and_the_rest_follows(house: House) ->
     assert house.account.qty("AAPL") == 800
 
 
+async def test_orders_that_clients_do_not_name_meet_the_same_luck_at_another_broker(tmp_path: Path) -> None:
+    stories = []
+    for name in ("one", "two"):
+        house = House(tmp_path / name)
+        house.quote("AAPL", "229.99", "230.00")
+        ids = set()
+        for _ in range(40):
+            ids.add(house.send("AAPL", "buy", 10, client_order_id=None).client_order_id)
+            house.hand.pass_by(0.3)
+        assert "" not in ids
+        assert len(ids) == 40
+        await house.store.settled()
+        stories.append([(execution.order.seq, execution.qty) for _, execution in house.told if execution])
+        await house.store.close()
+    assert stories[0] == stories[1]
+    assert len(stories[0]) > 40, "no order was filled in parts"
+
+
 async def test_ioc_and_fok_that_are_not_marketable_are_canceled(house: House) -> None:
     for time_in_force in ("ioc", "fok"):
         order = house.send("AAPL", "buy", 1, limit_price="1", time_in_force=time_in_force)
