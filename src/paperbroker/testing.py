@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 
 _STOP_SECONDS = 10.0
+_MANY_REQUESTS = "1000000"  # a minute: no test sends as many, and answers have Alpaca's headers of a limit
 
 
 class ControlError(Exception):
@@ -159,11 +160,11 @@ class PaperBroker:
 
 @contextmanager
 def running_broker(*options: str, data: Path | None = None) -> Iterator[PaperBroker]:
-    """Start a paper broker on a free port, without a limit of requests, and stop it at the end."""
+    """Start a paper broker on a free port, with a limit of requests that no test reaches, and stop it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "paperbroker.cli", "--port", "0", "--data", str(data or folder)]
         process = subprocess.Popen(  # noqa: S603
-            [*command, "--requests-per-minute", "0", *options], stdout=subprocess.PIPE, text=True
+            [*command, "--requests-per-minute", _MANY_REQUESTS, *options], stdout=subprocess.PIPE, text=True
         )
         try:
             line = process.stdout.readline() if process.stdout else ""

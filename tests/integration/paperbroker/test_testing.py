@@ -17,6 +17,7 @@ def test_the_fixture_brings_an_account_of_its_own(paper_broker: PaperBroker) -> 
     request = urllib.request.Request(f"{paper_broker.url}/v2/account", headers=headers)
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
+        assert int(answer.headers["X-RateLimit-Limit"]) > int(answer.headers["X-RateLimit-Remaining"]) > 0
     assert len(paper_broker.control.requests()) == 1
     assert paper_broker.account().control.requests() == []
 
