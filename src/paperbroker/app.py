@@ -93,7 +93,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
         Closing(desk, assets),
         Events(trade_events, clock),
         Markets(clock),
-        Portfolio(equity, clock, prices),
+        Portfolio(equity, clock, settings.hours, prices),
         WatchlistPages(Watchlists(store, clock), assets),
     )
     past = HistoryPages(assets, clock, prices, HandHistory(history, prices))

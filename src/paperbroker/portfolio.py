@@ -55,7 +55,7 @@ def _hours(start_ns: int, end_ns: int, reporting: Reporting) -> Iterator[tuple[i
 
 def series(labels: list[int], timeframe: str, points: list[Point], before: Point | None) -> list[Entry]:
     """What the account was worth at the end of each window: the last point that is known by then."""
-    width = 0 if timeframe == "1D" else TIMEFRAMES[timeframe] * SECOND
+    width = window_of(timeframe)
     times = [point.ns for point in points]
     entries = []
     for label in labels:
@@ -63,6 +63,11 @@ def series(labels: list[int], timeframe: str, points: list[Point], before: Point
         known = points[index - 1] if index else before
         entries.append(Entry(label, known.equity if known else None))
     return entries
+
+
+def window_of(timeframe: str) -> int:
+    """How long after its label an entry's window ends, ns; a day's label is its end."""
+    return 0 if timeframe == "1D" else TIMEFRAMES[timeframe] * SECOND
 
 
 def minus_period(end_ns: int, number: int, unit: str) -> int:

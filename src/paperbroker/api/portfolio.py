@@ -5,11 +5,11 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.api.parameters import instant, one_of
-from paperbroker.clock import Clock
+from paperbroker.clock import Clock, Hours
 from paperbroker.equity import MINUTE, EquityPoints, Point
 from paperbroker.errors import unprocessable
 from paperbroker.money import ZERO
-from paperbroker.portfolio import TIMEFRAMES, Entry, Reporting, instants, minus_period, plus_period, series
+from paperbroker.portfolio import TIMEFRAMES, Entry, Reporting, instants, minus_period, plus_period, series, window_of
 from paperbroker.prices.market import Prices
 from paperbroker.timestamps import SECOND, new_york_date
 
@@ -23,9 +23,10 @@ _LONGEST = 40 * 366 * _DAY
 class Portfolio:
     """The handler of portfolio history."""
 
-    def __init__(self, points: EquityPoints, clock: Clock, prices: Prices) -> None:
+    def __init__(self, points: EquityPoints, clock: Clock, hours: Hours, prices: Prices) -> None:
         self._points = points
         self._clock = clock
+        self._hours = hours
         self._prices = prices
 
     def routes(self) -> Routes:
@@ -37,10 +38,13 @@ class Portfolio:
         start, end = _range(call, now)
         timeframe, reporting = _timeframe(call, end - start), _reporting(call)
         points = self._points.between(call.account.id, start, end)
+        labels = instants(start, end, timeframe, reporting)
         if end >= now - MINUTE:
+            if self._hours == "all" and not (labels and labels[-1] + window_of(timeframe) >= now):
+                labels.append(now)  # it is open now, though the exchange is not
             points.append(Point(now, call.account.figures(self._prices).equity))
         before = self._points.last_before(call.account.id, start)
-        entries = series(instants(start, end, timeframe, reporting), timeframe, points, before)
+        entries = series(labels, timeframe, points, before)
         known = [before.equity] if before else [point.equity for point in points]
         base = known[0] if known else ZERO
         resets = one_of(call.query, "pnl_reset", ("per_day", "no_reset"), "per_day") == "per_day"

@@ -134,6 +134,28 @@ async def test_history_accepts_every_period_and_timeframe(client: Any) -> None:
     assert body["timestamp"] == sorted(body["timestamp"])
 
 
+@pytest.mark.parametrize(
+    ("hours", "now", "present"),
+    [
+        ("all", "2026-11-25T12:00:30-05:00", True),
+        ("all", "2026-11-25T22:00:30-05:00", True),
+        ("all", "2026-11-26T12:00:30-05:00", True),  # Thanksgiving
+        ("nyse", "2026-11-25T12:00:30-05:00", True),
+        ("nyse", "2026-11-25T22:00:30-05:00", False),
+    ],
+)
+async def test_history_ends_with_the_present_while_it_is_open(
+    start_broker: Any, client_of: Any, hours: str, now: str, present: bool
+) -> None:
+    async with client_of(start_broker("--hours", hours, "--now", now).url) as client:
+        worth = float((await client.get("/v2/account"))["equity"])
+        for timeframe in ("1Min", "15Min", "1D"):
+            body = await client.get("/v2/account/portfolio/history", period="1W", timeframe=timeframe)
+            assert body["equity"][-1] == (pytest.approx(worth, rel=0.01) if present else 0)
+            assert body["timestamp"] == sorted(set(body["timestamp"]))
+            assert len(body["timestamp"]) == len(body["equity"])
+
+
 async def test_every_markets_clock_and_days(client: Any) -> None:
     body = await client.get("/v3/clock", markets="NYSE,XNAS,OPRA", time="2026-11-27T12:59:00-05:00")
     phases = [(clock["market"]["acronym"], clock["phase"], clock["is_market_day"]) for clock in body["clocks"]]
