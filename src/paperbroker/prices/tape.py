@@ -94,24 +94,36 @@ def open_batches(path: Path) -> Iterator[Any]:
 
 def _open_csv(path: Path) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        reader = _csv_reader(path, pa.timestamp("ns", tz="UTC"))
+    except pa.ArrowInvalid as error:
+        try:
+            reader = _csv_reader(path, pa.timestamp("ns"))  # times without an offset are UTC, as in Parquet
+        except pa.ArrowInvalid:
+            raise error from None
+    _require_columns(path, reader.schema.names)
+    return iter(reader)
+
+
+def _csv_reader(path: Path, time: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.csv as pacsv  # noqa: PLC0415
 
     price, size = pa.decimal128(18, 6), pa.decimal128(28, 9)
     types = {
-        "ts": pa.timestamp("ns", tz="UTC"),
+        "ts": time,
         "symbol": pa.string(),
         "kind": pa.string(),
         "exchange": pa.string(),
         **dict.fromkeys(("bid", "ask", "price"), price),
         **dict.fromkeys(("bid_size", "ask_size", "size"), size),
     }
-    reader = pacsv.open_csv(
+    return pacsv.open_csv(
         path,
         read_options=pacsv.ReadOptions(block_size=1 << 20),
         convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=True),
     )
-    _require_columns(path, reader.schema.names)
-    return iter(reader)
 
 
 def _numbered(batches: Iterator[Any]) -> Iterator[Any]:
