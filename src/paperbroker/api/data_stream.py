@@ -28,6 +28,7 @@ _ERRORS = {
 STOCK_CHANNELS = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
 )  # fmt: skip
+_WITH_TRADES = {"corrections", "cancelErrors"}  # Alpaca: subscribed to with trades, and only so
 COIN_CHANNELS = ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars")
 
 _log = logging.getLogger(__name__)
@@ -160,6 +161,8 @@ class DataStream:
             if channel not in changed or not isinstance(given, list) or not all(isinstance(s, str) for s in given):
                 raise StreamError(400, "invalid syntax")
             changed[channel] = changed[channel] | set(given) if add else changed[channel] - set(given)
+        for channel in _WITH_TRADES & changed.keys():
+            changed[channel] = set(changed["trades"])
         followed = set().union(*changed.values())
         if self._most_symbols and (len(followed) > self._most_symbols or "*" in followed):
             raise StreamError(405, "symbol limit exceeded")

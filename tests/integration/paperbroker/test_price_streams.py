@@ -49,6 +49,20 @@ async def test_quotes_and_trades_of_what_was_subscribed_arrive(broker: Any) -> N
         await stream.send_json({"action": "unsubscribe", "quotes": ["AAPL"], "trades": ["*"]})
 
 
+async def test_corrections_and_cancels_are_subscribed_to_with_trades(broker: Any) -> None:
+    async with aiohttp.ClientSession() as session:
+        stream = await authenticated(session, broker, "/v2/iex", f"mock-{uuid.uuid4()}")
+        for asked, told in (
+            ({"action": "subscribe", "trades": ["AAPL", "IBM"], "quotes": ["T"]}, ["AAPL", "IBM"]),
+            ({"action": "unsubscribe", "trades": ["IBM"], "corrections": ["AAPL"]}, ["AAPL"]),
+        ):
+            await stream.send_json(asked)
+            answer = (await stream.receive_json())[0]
+            while answer["T"] != "subscription":  # a price was faster
+                answer = (await stream.receive_json())[0]
+            assert answer["trades"] == answer["corrections"] == answer["cancelErrors"] == told
+
+
 async def test_prices_are_exact_in_the_text_of_the_frame(broker: Any) -> None:
     async with aiohttp.ClientSession() as session:
         stream = await authenticated(session, broker, "/v1beta3/crypto/us", f"mock-{uuid.uuid4()}")
