@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-READY_SECONDS = 10.0
+END_SECONDS = 60.0
 
 
 class Broker:
@@ -38,7 +38,7 @@ class Broker:
         """Send a signal and wait; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(timeout=READY_SECONDS)
+        status = self.process.wait(timeout=END_SECONDS)
         self._log.close()
         if self.process.stdout:
             self.process.stdout.close()

@@ -37,7 +37,7 @@ def without_oms(data: Path) -> Iterator[str]:
         yield process.stdout.readline().split()[-1]
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 async def test_it_runs_where_there_is_no_oms(tmp_path: Path, client_of: Any) -> None:
@@ -56,7 +56,7 @@ async def test_it_runs_where_there_is_no_oms(tmp_path: Path, client_of: Any) -> 
                 await socket.send_json({"action": "listen", "data": {"streams": ["trade_updates"]}})
                 await socket.receive()
                 _, order = await client.order("AAPL", qty="2")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     async for message in socket:
                         if msgspec.json.decode(message.data)["data"]["event"] == "fill":
                             break

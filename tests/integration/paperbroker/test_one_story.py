@@ -65,17 +65,16 @@ async def test_the_stream_rest_and_what_survives_a_kill_agree(start_broker: Any,
     roll, told, ready = random.Random(5), [], asyncio.Event()
     broker = start_broker("--requests-per-minute", "0")
     listening = asyncio.create_task(listen(broker.ws_url, told, ready))
-    await asyncio.wait_for(ready.wait(), 5)
+    await asyncio.wait_for(ready.wait(), 60)
     async with client_of(broker.url, KEY) as client:
         quotes = await client.get("/v2/stocks/quotes/latest", symbols="AAPL")
         bid = Decimal(str(quotes["quotes"]["AAPL"]["bp"]))
         for _ in range(60):
             await act(client, roll, bid)
         await client.call("DELETE", "/v2/orders")
-        for _ in range(200):
-            if not await client.get("/v2/orders"):
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(60):
+            while await client.get("/v2/orders"):
+                await asyncio.sleep(0.02)
         seen = await everything(client)
         await asyncio.sleep(0.1)
     broker.end(signal.SIGKILL)

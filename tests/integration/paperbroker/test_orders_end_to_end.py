@@ -25,7 +25,7 @@ async def authorized_stream(session: aiohttp.ClientSession, broker: Any, key: st
 async def events_until(stream: aiohttp.ClientWebSocketResponse, last: str) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     while not events or events[-1]["event"] != last:
-        message = json.loads(await asyncio.wait_for(stream.receive_bytes(), 5))
+        message = json.loads(await asyncio.wait_for(stream.receive_bytes(), 60))
         assert message["stream"] == "trade_updates"
         events.append(message["data"])
     return events
@@ -64,10 +64,9 @@ async def test_a_fresh_account_buys_stock_and_sees_it_on_the_stream_and_by_rest(
 async def test_the_fill_log_names_the_quote_of_each_fill(broker: Any, client_of: Any) -> None:
     async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
         _, order = await client.order("BTC/USD", "sell", qty="0.1")
-        for _ in range(100):
-            if (await client.get(f"/v2/orders/{order['id']}"))["status"] == "filled":
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(60):
+            while (await client.get(f"/v2/orders/{order['id']}"))["status"] != "filled":
+                await asyncio.sleep(0.02)
         _, log = await client.call("GET", "/paper/v1/fills", params={"order_id": order["id"]})
         assert log
         assert sum(Decimal(line["qty"]) for line in log) == Decimal("0.1")
@@ -79,10 +78,9 @@ async def test_bought_coins_arrive_less_the_fee(broker: Any, client_of: Any) -> 
         before = await client.get("/v2/positions/BTCUSD")
         assert before["qty"] == "0.5"
         _, order = await client.order("BTC/USD", qty=0.1)
-        for _ in range(100):
-            if (await client.get(f"/v2/orders/{order['id']}"))["status"] == "filled":
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(60):
+            while (await client.get(f"/v2/orders/{order['id']}"))["status"] != "filled":
+                await asyncio.sleep(0.02)
         after = await client.get("/v2/positions/BTC%2FUSD")
         assert after["symbol"] == "BTCUSD"
         assert after["qty"] == "0.59975"
@@ -133,7 +131,7 @@ async def test_both_ways_to_authenticate_and_messagepack_work(broker: Any, clien
         await stream.send_bytes(msgpack.packb({"action": "listen", "data": {"streams": ["trade_updates"]}}))
         await stream.receive_bytes()
         await client.order(qty=1)
-        update = msgpack.unpackb(await asyncio.wait_for(stream.receive_bytes(), 5))
+        update = msgpack.unpackb(await asyncio.wait_for(stream.receive_bytes(), 60))
         assert update["data"]["event"] == "pending_new"
 
 
@@ -228,7 +226,9 @@ async def test_orders_are_listed_by_status_symbol_side_and_time(broker: Any, cli
         ids = []
         for symbol in ("AAPL", "MSFT", "BTC/USD"):
             ids.append((await client.order(symbol, type="limit", limit_price=20, qty=1))[1]["id"])
-            await asyncio.sleep(0.1)  # accepted, after a delay of its own: that is its place in the list
+            async with asyncio.timeout(60):  # accepted, after a delay of its own: that is its place in the list
+                while (await client.get(f"/v2/orders/{ids[-1]}"))["status"] != "new":
+                    await asyncio.sleep(0.02)
 
         async def listed(**parameters: str) -> list[str]:
             return [order["id"] for order in await client.get("/v2/orders", **parameters)]
@@ -252,10 +252,9 @@ async def test_activities_are_paged_by_the_last_id_seen(broker: Any, client_of: 
     async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
         for _ in range(4):
             await client.order("KO", qty=1)
-        for _ in range(100):
-            if sum(a["order_status"] == "filled" for a in await client.get("/v2/account/activities")) == 4:
-                break
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while sum(a["order_status"] == "filled" for a in await client.get("/v2/account/activities")) < 4:
+                await asyncio.sleep(0.05)
         everything = [a["id"] for a in await client.get("/v2/account/activities", direction="asc")]
         seen: list[str] = []
         while True:

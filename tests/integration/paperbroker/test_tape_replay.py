@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 REAL_DAY = Path(__file__).parents[4] / "shared" / "data" / "tape-2013-10-07.parquet"
+INEXACT = timedelta(milliseconds=10)  # two processes' clocks
 HEADER = "ts,symbol,kind,bid,bid_size,ask,ask_size,price,size,exchange"
 ROWS = (
     "2013-10-07T14:00:00.000Z,IBM,q,180.0100,300,180.0300,100,,,",
@@ -41,12 +42,19 @@ def tape(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 async def quote_after(client: Any, symbol: str, bid: float) -> dict[str, Any]:
-    for _ in range(200):
-        quotes = (await client.get("/v2/stocks/quotes/latest", symbols=symbol))["quotes"]
-        if symbol in quotes and quotes[symbol]["bp"] == bid:
-            return quotes[symbol]
-        await asyncio.sleep(0.02)
-    raise AssertionError(quotes)
+    async with asyncio.timeout(60):
+        while True:
+            quotes = (await client.get("/v2/stocks/quotes/latest", symbols=symbol))["quotes"]
+            if symbol in quotes and quotes[symbol]["bp"] == bid:
+                return dict(quotes[symbol])
+            await asyncio.sleep(0.02)
+
+
+async def order_once(client: Any, order_id: str, status: str) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while (order := await client.get(f"/v2/orders/{order_id}"))["status"] != status:
+            await asyncio.sleep(0.02)
+    return dict(order)
 
 
 async def test_clock_and_quotes_are_the_tapes(start_broker: Any, client_of: Any, tape: Path) -> None:
@@ -59,9 +67,8 @@ async def test_clock_and_quotes_are_the_tapes(start_broker: Any, client_of: Any,
         _, order = await client.order("IBM", qty=1)
         status, waiting = await client.order("AAPL", qty=1)
         assert (status, waiting["status"]) == (200, "pending_new")
-        await asyncio.sleep(0.2)
-        assert (await client.get(f"/v2/orders/{order['id']}"))["filled_avg_price"] == "181.02"
-        assert (await client.get(f"/v2/orders/{waiting['id']}"))["status"] == "new"
+        assert (await order_once(client, order["id"], "filled"))["filled_avg_price"] == "181.02"
+        assert (await order_once(client, waiting["id"], "new"))["filled_qty"] == "0"
         assert (await client.get("/v2/assets/XYZ"))["symbol"] == "XYZ"
 
 
@@ -139,13 +146,14 @@ async def test_speed_makes_it_pass_faster_and_now_starts_it_later(
 async def test_rebase_gives_events_and_clock_the_time_they_are_sent_at(
     start_broker: Any, client_of: Any, tape: Path
 ) -> None:
+    start = datetime.now(UTC)
     broker = start_broker("--tape", str(tape), "--rebase", "--requests-per-minute", "0")
     async with client_of(broker.url) as client:
         quote = await quote_after(client, "IBM", 181)
+        before = datetime.now(UTC)
         clock = datetime.fromisoformat((await client.get("/v2/clock"))["timestamp"])
-        now = datetime.now(clock.tzinfo)
-        assert abs(clock - now) < timedelta(seconds=1)
-        assert abs(datetime.fromisoformat(quote["t"]) - now) < timedelta(seconds=2)
+        assert before - INEXACT <= clock <= datetime.now(UTC) + INEXACT
+        assert start < datetime.fromisoformat(quote["t"]) <= before + INEXACT
 
 
 @pytest.mark.skipif(not REAL_DAY.exists(), reason=f"the real day is not there ({REAL_DAY})")
@@ -160,7 +168,7 @@ async def test_the_real_day_streams_in_order_at_a_hundred_times_its_speed(start_
         await stream.receive()
         times: list[datetime] = []
         seen: set[tuple[str, str]] = set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while len(times) < 5000 or len(seen) < 7:
                 for message in await stream.receive_json():
                     times.append(datetime.fromisoformat(message["t"]))

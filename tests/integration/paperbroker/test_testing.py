@@ -61,7 +61,7 @@ def test_halts(paper_broker):
 
 def test_trades(paper_broker):
     market = {"symbol": "IBM", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day"}
-    order, until = ask(paper_broker, "/v2/orders", market), time.monotonic() + 20
+    order, until = ask(paper_broker, "/v2/orders", market), time.monotonic() + 60
     while order["status"] != "filled":
         assert time.monotonic() < until, order
         time.sleep(0.05)
