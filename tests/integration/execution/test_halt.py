@@ -73,7 +73,7 @@ async def test_signals_on_their_way_are_either_sent_before_the_acknowledgement_o
 
 
 async def test_what_is_on_the_wire_is_named_and_followed(trading: Trading) -> None:
-    await asyncio.to_thread(lambda: trading.paper.control.fault("delay", method="POST", path="/v2/orders", seconds=4))
+    await asyncio.to_thread(lambda: trading.paper.control.fault("delay", method="POST", path="/v2/orders", seconds=10))
     slow = await trading.signal("AAPL", "buy", 1)
     await trading.until(lambda: trading.session.dispatcher.in_flight == 1)
     outcome, message = await trading.command("halt")

@@ -87,18 +87,19 @@ async def test_sequences_have_no_gaps_and_appear_in_order(pool: Pool, account_id
 async def test_an_engine_that_lost_its_lease_writes_nothing(pool: Pool, account_id: UUID) -> None:
     store = PostgresStore(pool)
     [order] = await accepted(pool, account_id, "a")
-    epoch = await store.take_lease(account_id, "one", 0.05)
+    epoch = await store.take_lease(account_id, "one", 60)
     assert epoch is not None
-    assert await store.take_lease(account_id, "two", 5) is None
+    assert await store.take_lease(account_id, "two", 60) is None
+    await store.renew_lease(account_id, epoch, 0.05)
     await asyncio.sleep(0.1)
-    later = await store.take_lease(account_id, "two", 5)
+    later = await store.take_lease(account_id, "two", 60)
     assert later == epoch + 1
     changes = Changes()
     changes.order(order, order.moved(OrderStatus.REJECTED, NOW))
     with pytest.raises(Fenced):
         await store.commit(account_id, epoch, changes)
     with pytest.raises(Fenced):
-        await store.renew_lease(account_id, epoch, 5)
+        await store.renew_lease(account_id, epoch, 60)
     await store.commit(account_id, later, changes)
 
 
@@ -129,7 +130,7 @@ async def test_who_takes_over_ends_the_former_engines_connections(
 async def test_a_change_of_another_version_is_refused_whole(pool: Pool, account_id: UUID) -> None:
     store = PostgresStore(pool)
     one, two = await accepted(pool, account_id, "a", "b")
-    epoch = await store.take_lease(account_id, "one", 5)
+    epoch = await store.take_lease(account_id, "one", 60)
     assert epoch is not None
     stale = Changes()
     stale.order(replace(one, version=7), replace(one, version=7).moved(OrderStatus.REJECTED, NOW))
@@ -143,7 +144,7 @@ async def test_a_fill_is_stored_exactly_and_loads_again(pool: Pool, account_id: 
     store = PostgresStore(pool)
     aapl = Instrument("AAPL", AssetClass.STOCK, "1", qty_increment=Decimal("0.000000001"))
     await store.save_instruments([aapl])
-    epoch = await store.take_lease(account_id, "one", 5)
+    epoch = await store.take_lease(account_id, "one", 60)
     assert epoch is not None
     [order] = await accepted(pool, account_id, "a")
     working = await store.load(account_id)
