@@ -20,7 +20,7 @@ from oms.signals.bus import EVENTS, GROUP, RELAYED, SIGNALS, RedisBus
 
 @pytest.fixture
 async def bus(redis_clean_url: str) -> AsyncIterator[RedisBus]:
-    one = RedisBus(redis_clean_url, timeout_s=2)
+    one = RedisBus(redis_clean_url, timeout_s=30)
     yield one
     await one.close()
 
@@ -98,7 +98,7 @@ async def test_entries_come_again_until_they_are_acknowledged(bus: RedisBus, red
 
 
 async def test_what_another_consumer_or_a_lost_batch_left_behind_is_claimed(redis_clean_url: str, redis: Redis) -> None:
-    bus = RedisBus(redis_clean_url, timeout_s=2, claim_idle_s=0.3)
+    bus = RedisBus(redis_clean_url, timeout_s=30, claim_idle_s=0.3)
     await redis.xgroup_create(SIGNALS, GROUP, id="0", mkstream=True)
     entry = (await redis.xadd(SIGNALS, {"signal": "1"})).decode()
     await redis.xreadgroup(GROUP, "somebody", {SIGNALS: ">"})
@@ -155,13 +155,13 @@ async def test_the_callers_own_errors_are_not_redis_errors(bus: RedisBus) -> Non
 
 async def test_a_restart_of_the_server_ends_the_reader_and_loses_no_entry(own_server: OwnServer) -> None:
     server: Any = await own_server("valkey")
-    bus = RedisBus(server.url, timeout_s=2)
+    bus = RedisBus(server.url, timeout_s=30)
     async with AsyncExitStack() as stack:
         reader = await reader_of(bus, stack)
         async with Redis.from_url(server.url) as redis:
             entry = await redis.xadd(SIGNALS, {"signal": "1"})
+            await redis.execute_command("WAITAOF", 1, 0, 0)  # until the entry is in the file
             await reader.until(lambda: len(reader.messages) == 1)
-        await asyncio.sleep(1.1)  # the file is flushed every second
         server.kill()
         with pytest.raises(Unavailable):
             await reader.until(lambda: False)

@@ -111,7 +111,11 @@ async def test_a_foreign_signal_on_the_channel_becomes_an_order(listening: Liste
     (order,) = await listening.orders(1)
     assert (order["source"], str(order["qty"]), order["reason"]) == ("channel", "0.5", "mine")
     assert order["signal_id"] == f"channel:{order['id']}"
-    assert listening.woken[0] == 1
+
+    async def woken() -> bool:  # after the commit that the order was seen by
+        return listening.woken[0] == 1
+
+    await listening.until(woken)
 
 
 async def test_our_own_message_only_wakes(listening: Listening) -> None:
@@ -137,11 +141,11 @@ async def test_a_foreign_message_with_an_order_id_is_recorded_not_taken_for_ours
 async def test_the_stream_brings_orders_once_and_tells_the_channel(listening: Listening) -> None:
     async with listening.redis.pubsub() as channel:
         await channel.subscribe("trade_signals")
-        await channel.get_message(timeout=2)
+        await channel.get_message(timeout=60)
         entry = await listening.redis.xadd("trade_signals", {"signal": json.dumps(GOOD)})
         await listening.redis.xadd("trade_signals", {**{k: str(v) for k, v in GOOD.items()}, "signal_id": "mine"})
         first, second = await listening.orders(2)
-        message = await channel.get_message(timeout=2)
+        message = await channel.get_message(timeout=60)
     assert (first["source"], first["signal_id"]) == ("stream", f"stream:{entry.decode()}")
     assert second["signal_id"] == "mine"
     assert message is not None
@@ -190,8 +194,10 @@ async def test_with_postgresql_away_stream_signals_wait_and_become_one_order_eac
         for number in range(30):
             await listening.redis.xadd("trade_signals", {"signal": json.dumps({**GOOD, "signal_id": f"s{number}"})})
         await listening.redis.xadd("trade_signals", {"signal": "broken"})
-        await asyncio.sleep(0.5)
-        assert (await listening.redis.xpending("trade_signals", "oms"))["pending"] > 0
+
+        async with asyncio.timeout(60):  # until they are read
+            while not (await listening.redis.xpending("trade_signals", "oms"))["pending"]:
+                await asyncio.sleep(0.02)
         await postgres.start()
         orders = await listening.orders(30)
         assert len({order["signal_id"] for order in orders}) == len(orders) == 30
@@ -218,6 +224,6 @@ async def goes_away_and_comes_back(listening: Listening, valkey: Any) -> None:
 
     await listening.until(disconnected)
     await valkey.start()
-    await listening.until(reached, 20)
+    await listening.until(reached)
     assert await listening.orders(1)
     assert listening.intake.counts.reconnects >= 1
