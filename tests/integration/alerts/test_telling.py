@@ -44,7 +44,8 @@ class Record:
         )  # fmt: skip
         await self.pool.execute("insert into account_keys values ($1, $2, now())", KEY, self.account_id)
 
-    async def engine(self, status: str, detail: dict[str, Any] | None = None, age_s: float = 0) -> None:
+    async def engine(self, status: str, detail: dict[str, Any] | None = None, age_s: float = -600) -> None:
+        """What an engine says; of the future, so that it does not grow old on a busy machine."""
         await self.pool.execute(
             "insert into engines values ($1, $2, $3, $4, now() - make_interval(secs => $5))"
             " on conflict (key_hash) do update set status = $3, detail = $4, heartbeat_at = excluded.heartbeat_at",

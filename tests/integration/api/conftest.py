@@ -125,7 +125,7 @@ async def fill_database(pool: Pool) -> UUID:
     )
     await pool.execute("insert into account_keys values ($1, $2, now())", KEY, account_id)
     await pool.execute(
-        "insert into engines values ($1, $2, 'running', $3, now())",
+        "insert into engines values ($1, $2, 'running', $3, now() + interval '1 hour')",  # not to grow old in a test
         KEY, account_id, '{"broker": {"ok": true}, "stream": {"connected": true}, "budget": {"left": 199.5}}',
     )  # fmt: skip
     await pool.executemany(
