@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from oms.embedded.fetch import VERSION
 from oms.embedded.process import Command, Process
-from oms.embedded.server import Say, Server, ServerFailed, ask
+from oms.embedded.server import PortsTaken, Say, Server, ServerFailed, ask
 
 _FETCH_S = 120.0
 _WHERE_TABLES_ARE = "select value from (show parameters) where property_path = 'cairo.root'"
@@ -97,13 +97,13 @@ class QuestDB(Server):
     async def is_ready(self) -> bool:
         """Its small server for monitoring says so, and it is ours: another's would value positions at its prices.
 
-        One that cannot have its ports does not end by itself. Raises ServerFailed, so that others are chosen.
+        One that cannot have its ports does not end by itself. Raises PortsTaken, so that others are chosen.
         """
         request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         if b" 200" not in await ask(self.ports["min"], request, 12):
             return False
         if self._tables not in await asyncio.to_thread(_where_tables_are, self.ports["http"]):
-            raise ServerFailed("questdb: another server answers on its ports.")
+            raise PortsTaken("questdb: another server answers on its ports.")
         return True
 
     @property

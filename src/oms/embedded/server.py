@@ -25,6 +25,10 @@ class ServerFailed(OmsError):
     """An embedded server did not start; the text says why, with the end of its log."""
 
 
+class PortsTaken(ServerFailed):
+    """Another server answered on its ports."""
+
+
 class Server(ABC):
     """One embedded server: a child process with a folder of its own below `data`, on the loopback.
 
@@ -61,9 +65,10 @@ class Server(ABC):
                 self.ports = self._choose_ports(taken)
             try:
                 await self._start_once()
-            except ServerFailed:
-                # Someone took a port between our look and the server's: look again.
-                busy = frozenset(port for port in self.ports.values() if not is_free(port))
+            except ServerFailed as error:
+                # Someone took a port between our look and the server's, and may be gone by now: look again.
+                answered = isinstance(error, PortsTaken)
+                busy = frozenset(port for port in self.ports.values() if answered or not is_free(port))
                 if self.has_run or not busy or attempt == _ATTEMPTS:
                     raise
                 taken |= busy

@@ -21,7 +21,7 @@ from oms.embedded.fetch import fetch
 from oms.embedded.postgres import Postgres
 from oms.embedded.process import Command, Process, clear_leftovers, processes_below
 from oms.embedded.questdb import QuestDB
-from oms.embedded.server import ServerFailed
+from oms.embedded.server import PortsTaken, ServerFailed
 from oms.embedded.servers import EmbeddedServers
 from oms.embedded.valkey import Valkey
 
@@ -80,6 +80,24 @@ async def test_a_questdb_of_somebody_else_is_not_taken_for_ours(
     assert ours.is_running
     await ours.stop()
     await theirs.stop()
+
+
+async def test_ports_on_which_another_server_answered_are_avoided_although_it_is_gone_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Valkey(tmp_path, fixed_ports=False)
+    is_ready, met = server.is_ready, []
+
+    async def is_ready_elsewhere() -> bool:
+        if not met:
+            met.append(server.ports["redis"])
+            raise PortsTaken("another server answers on its ports")
+        return await is_ready()
+
+    monkeypatch.setattr(server, "is_ready", is_ready_elsewhere)
+    await server.start()
+    assert server.ports["redis"] not in met
+    await server.stop()
 
 
 @only_root
@@ -162,7 +180,7 @@ def test_an_ordinary_user_runs_everything_as_himself(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": packages, "OMS_CACHE": str(folder / "cache")},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.stdout.endswith("fine\n"), done.stdout + done.stderr
@@ -210,13 +228,13 @@ async def test_leftovers_are_cleared_but_a_persons_shell_is_not(tmp_path: Path) 
         return Process(Command(program, (program, "60"), tmp_path, os.environ), stdout=subprocess.DEVNULL)
 
     sleeper = process(shutil.which("sleep") or "/bin/sleep")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not processes_below(tmp_path, {"sleep"}) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert await clear_leftovers(tmp_path, {"postgres"}, patience_s=0.1)
     assert sleeper.exit_code is None
     assert await clear_leftovers(tmp_path, {"sleep"}, patience_s=0.1)
-    assert await sleeper.wait(5) == -signal.SIGQUIT
+    assert await sleeper.wait(60) == -signal.SIGQUIT
 
 
 async def test_without_questdb_it_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,13 +289,13 @@ async def test_where_the_kernel_sends_no_signal_the_launcher_watches(tmp_path: P
         "time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", middle], cwd=tmp_path)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not processes_below(tmp_path, {"sleep"}) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes_below(tmp_path, {"sleep"})
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while processes_below(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes_below(tmp_path) == []
