@@ -18,7 +18,9 @@ import asyncpg
 import pytest
 import redis
 
+from oms.domain.errors import StoreUnavailable
 from oms.embedded.process import processes_below
+from oms.storage.database import unavailable
 
 DRIVER = Path(__file__).with_name("up_driver.py")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -49,7 +51,7 @@ class Up:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
-    def wait_for(self, text: str, timeout_s: float = 40.0) -> str:
+    def wait_for(self, text: str, timeout_s: float = 120.0) -> str:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -101,13 +103,19 @@ def start_up(tmp_path: Path) -> Iterator[StartUp]:
 
 
 def children_of(pid: int, word: str) -> list[int]:
-    children = [
-        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-    return [int(child) for child in children if word in Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")]
+    children = " ".join(_read(task / "children") for task in Path(f"/proc/{pid}/task").iterdir()).split()
+    return [int(child) for child in children if word in _read(Path(f"/proc/{child}/cmdline")).replace("\0", " ")]
 
 
-def wait_until(holds: Callable[[], object], timeout_s: float = 60) -> bool:
+def _read(path: Path) -> str:
+    """What a file of /proc says; nothing where its process or thread has ended meanwhile."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def wait_until(holds: Callable[[], object], timeout_s: float = 120) -> bool:
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
@@ -154,7 +162,7 @@ def test_a_child_that_does_not_stop_is_killed(start_up: StartUp) -> None:
     began = time.monotonic()
     up.process.send_signal(signal.SIGTERM)
     up.rest()
-    assert 5 < time.monotonic() - began < 30  # it was asked first
+    assert time.monotonic() - began > 5  # it was asked first
     assert up.remaining() == []
 
 
@@ -164,10 +172,8 @@ def test_a_second_ctrl_c_hurries_it_up(start_up: StartUp) -> None:
     up.wait_for("OMS execution engine started")
     up.process.send_signal(signal.SIGINT)
     up.wait_for("engine finishes")
-    began = time.monotonic()
     up.process.send_signal(signal.SIGINT)
-    up.rest()
-    assert time.monotonic() - began < 3
+    assert "Killing what still runs" in up.rest()  # else it is waited for
     assert up.process.returncode == 0
     assert up.remaining() == []
 
@@ -179,8 +185,9 @@ async def test_killed_with_9_it_leaves_nothing_and_comes_back_with_its_data(star
     await sql(found["postgres"], "insert into kept values (42)")
     await sql(found["questdb"], "create table kept(n int)")
     await sql(found["questdb"], "insert into kept values (44)")
-    redis.Redis.from_url(found["valkey"]).set("kept", "43")
-    await asyncio.sleep(1.1)  # Valkey writes once a second
+    with redis.Redis.from_url(found["valkey"], single_connection_client=True) as client:
+        client.set("kept", "43")
+        client.execute_command("WAITAOF", 1, 0, 0)  # until it is in the file
     up.process.kill()
     up.process.wait()
 
@@ -192,7 +199,7 @@ async def test_killed_with_9_it_leaves_nothing_and_comes_back_with_its_data(star
     assert redis.Redis.from_url(found["valkey"]).get("kept") == b"43"
     again.process.kill()
     again.process.wait()
-    assert wait_until(lambda: again.remaining() == [], 5), again.remaining()
+    assert wait_until(lambda: again.remaining() == []), again.remaining()
 
 
 def all_below(pid: int) -> list[int]:
@@ -218,13 +225,14 @@ async def test_what_is_killed_comes_back(start_up: StartUp) -> None:
     up.wait_for("starting it again in 0.25 s")
     assert wait_until(lambda: children_of(up.process.pid, "OMS execution"))
     assert wait_until(lambda: children_of(up.process.pid, "bin/postgres"))
-    for attempt in range(100):
+    for attempt in range(600):
         try:
-            assert await sql(found["postgres"], "select 1") == 1
+            async with unavailable():
+                assert await sql(found["postgres"], "select 1") == 1
             assert redis.Redis.from_url(found["valkey"]).ping()
             break
-        except (OSError, asyncpg.PostgresError, redis.RedisError):
-            assert attempt < 99
+        except (StoreUnavailable, redis.RedisError):
+            assert attempt < 599
             await asyncio.sleep(0.1)
 
 
@@ -243,7 +251,7 @@ def test_db_shell_finds_the_database_and_passes_arguments_on(start_up: StartUp) 
     up = start_up("postgres")
     up.addresses()
     command = [sys.executable, "-m", "oms.cli", "db", "shell", "--data", str(up.data), "-At", "-c", "select 6 * 7"]
-    done = subprocess.run(command, cwd=up.data.parent, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=up.data.parent, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
 
 
@@ -254,7 +262,7 @@ def test_a_signal_while_starting_stops_it(start_up: StartUp) -> None:
     up.process.send_signal(signal.SIGTERM)
     up.rest()
     assert up.process.returncode == 0
-    assert wait_until(lambda: up.remaining() == [], 2), up.remaining()
+    assert wait_until(lambda: up.remaining() == []), up.remaining()
     start_up().addresses()
 
 
@@ -265,7 +273,7 @@ def test_a_reader_that_goes_away_stops_nothing(start_up: StartUp) -> None:
     os.kill(engine, signal.SIGKILL)
     assert wait_until(lambda: set(children_of(up.process.pid, "OMS execution")) - {engine})
     up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(10) == 0
+    assert up.process.wait(60) == 0
 
 
 def wait_for_list(find: Callable[[], list[int]]) -> list[int]:
