@@ -22,6 +22,7 @@ from oms.embedded.postgres import Postgres
 from oms.embedded.questdb import QuestDB
 from oms.embedded.server import Server, ServerFailed
 from oms.embedded.valkey import Valkey
+from tests.stack import free_port
 
 T = TypeVar("T")
 
@@ -32,10 +33,16 @@ OwnServer = Callable[[str], Awaitable[Server]]
 
 
 def new_server(name: str, folder: Path) -> Server:
-    """A server (`postgres`, `valkey`, `questdb`) on free ports in `folder`, not started."""
-    if name == "postgres":
-        return Postgres(folder, fixed_ports=False, settings=QUICK)
-    return {"valkey": Valkey, "questdb": QuestDB}[name](folder, fixed_ports=False)
+    """A server (`postgres`, `valkey`, `questdb`) on free ports in `folder`, not started.
+
+    They stay its own while it is down, whoever else asks for a free port meanwhile.
+    """
+    server: Server = (
+        Postgres(folder, settings=QUICK) if name == "postgres" else {"valkey": Valkey, "questdb": QuestDB}[name](folder)
+    )
+    server.usual_ports = {port: free_port() for port in server.usual_ports}
+    server.ready_s = 120.0
+    return server
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

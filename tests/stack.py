@@ -6,8 +6,11 @@ with Stack(tmp_path, ALPACA_API_KEY="mock") as stack:
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,16 +26,19 @@ from typing import Any
 from oms.embedded.lock import running_addresses
 
 ROOT = Path(__file__).resolve().parents[1]
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 180.0
+# The system gives none of these to whoever asks for any port, nor to connections: what is free stays free.
+PORTS = range(10_000, 32_000)
 RECORD = "PAPERBROKER_RECORD"  # the one variable of the paper broker that tests pass on: where answers are recorded
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, now and as long as nobody else is given the same."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Answer:
@@ -63,9 +69,11 @@ def ask(
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, dict(error.headers), error.read())
+    except http.client.HTTPException as error:  # it was killed in the middle of its answer
+        raise ConnectionError(repr(error)) from error
 
 
-def eventually(what: Callable[[], Any], within_s: float = 60, every_s: float = 0.05, why: str = "") -> Any:
+def eventually(what: Callable[[], Any], within_s: float = 120, every_s: float = 0.05, why: str = "") -> Any:
     """The first true value of `what`, asked again and again. Fails with the last one."""
     end = time.monotonic() + within_s
     while True:
@@ -174,7 +182,7 @@ class Stack:
         """One order."""
         return self.get(f"/api/v1/trading/orders/{order_id}")
 
-    def ended(self, order_id: str, within_s: float = 60) -> Any:
+    def ended(self, order_id: str, within_s: float = 120) -> Any:
         """One order once it is filled, rejected, cancelled or expired. PostgreSQL may be away meanwhile (503)."""
 
         def end() -> Any:
@@ -198,7 +206,7 @@ class Stack:
             command,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
             env={**os.environ, "OMS_ENV_FILE": os.devnull},
         )

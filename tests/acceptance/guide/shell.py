@@ -28,7 +28,7 @@ def paste(stack: Stack, command: str) -> Any:
     else:
         has_jq = shutil.which("jq") is not None
         done = subprocess.run(
-            ["bash", "-c", command if has_jq else curl], capture_output=True, text=True, timeout=30, check=False
+            ["bash", "-c", command if has_jq else curl], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
         shown = done.stdout
