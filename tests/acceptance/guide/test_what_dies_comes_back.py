@@ -17,6 +17,7 @@ from tests.acceptance.guide.ports import USUAL, taken
 from tests.acceptance.guide.processes import child
 from tests.stack import Stack, ask, eventually
 
+WELL_WITHIN_S = 120
 CHILDREN = {
     "engine": ("oms.cli", "engine"),
     "API": ("oms.cli", "serve"),
@@ -60,9 +61,9 @@ def well(stack: Stack) -> None:
         return datetime.fromisoformat(health["time"]) > asked and health["status"] == "ok"
 
     try:
-        eventually(is_well, 40, 0.2)
+        eventually(is_well, WELL_WITHIN_S, 0.2)
     except AssertionError:
-        raise AssertionError(f"not everything is well within 40 s: {health}") from None
+        raise AssertionError(f"not everything is well within {WELL_WITHIN_S} s: {health}") from None
 
 
 def fills(stack: Stack, **terms: object) -> Any:
@@ -77,7 +78,7 @@ def fills(stack: Stack, **terms: object) -> Any:
         assert answer.status in {202, 503}, answer.body
         return answer.status == 202 and answer.json
 
-    order = stack.ended(eventually(accepted, 30, why="no signal is taken")["id"], 40)
+    order = stack.ended(eventually(accepted, why="no signal is taken")["id"])
     assert order["status"] == "filled", order
     return order
 
@@ -112,7 +113,7 @@ def test_redis_killed_in_the_middle_loses_nothing_that_was_accepted(oms: Stack) 
     later = [oms.signal(symbol="KO", side="buy", qty=1, valid_for_s=120) for _ in range(5)]
     assert {answer.status for answer in later} == {202}
     for order_id in [*first, *(answer.json["id"] for answer in later)]:
-        assert oms.ended(order_id, 30)["status"] == "filled"
+        assert oms.ended(order_id)["status"] == "filled"
     last = int(oms.sql("select max(seq) from order_events"))
 
     def relayed() -> list[int]:
@@ -122,12 +123,13 @@ def test_redis_killed_in_the_middle_loses_nothing_that_was_accepted(oms: Stack) 
         except redis.RedisError:
             return []
 
-    eventually(lambda: relayed() and relayed()[-1] >= last, 40, why="the stream order_events did not catch up")
-    found = relayed()
+    found = eventually(
+        lambda: (seen := relayed()) and seen[-1] >= last and seen, why="the stream order_events did not catch up"
+    )
     assert found == list(range(found[0], found[-1] + 1))
     with redis.Redis.from_url(oms.addresses["redis_url"]) as bus:
         message = {"symbol": "KO", "side": "buy", "qty": 1, "reason": "after Redis came back"}
-        eventually(lambda: bus.publish("trade_signals", json.dumps(message)) >= 1, 40, why="nobody listens again")
+        eventually(lambda: bus.publish("trade_signals", json.dumps(message)) >= 1, why="nobody listens again")
     eventually(
         lambda: oms.get("/api/v1/trading/orders?limit=1")[0]["reason"] == "after Redis came back",
         why="a foreign signal after the restart was not taken",
@@ -147,13 +149,13 @@ def test_while_postgresql_is_away_signals_get_503_and_never_a_lie(oms: Stack) ->
     )
     # A client asks again until it is told that the signal is stored; that ends the warning in the health report too.
     again = {"symbol": "KO", "side": "buy", "qty": 1, "signal_id": "outage-19", "valid_for_s": 120}
-    eventually(lambda: oms.signal(**again).status == 202, 60)
+    eventually(lambda: oms.signal(**again).status == 202)
     well(oms)
     for number, answer in enumerate(answers):
         stored = oms.signal(symbol="KO", side="buy", qty=1, signal_id=f"outage-{number}", valid_for_s=120)
         assert stored.status == 202
         assert answer.status == 503 or answer.json["id"] == stored.json["id"]
-        assert oms.ended(stored.json["id"], 30)["status"] == "filled"
+        assert oms.ended(stored.json["id"])["status"] == "filled"
     assert oms.sql("select count(*) from orders where signal_id like 'outage-%'") == "20"
 
 
@@ -161,7 +163,7 @@ def test_without_questdb_trading_goes_on_and_health_says_so(oms: Stack) -> None:
     well(oms)
     os.kill(pid_of(oms, "QuestDB"), signal.SIGSTOP)
     try:
-        eventually(lambda: oms.get("/api/health/detailed")["components"]["questdb"]["status"] != "ok", 15)
+        eventually(lambda: oms.get("/api/health/detailed")["components"]["questdb"]["status"] != "ok")
         assert ask("GET", f"{oms.url}/readyz").status == 200
         fills(oms, symbol="PFE", side="buy", qty=1)
 
@@ -169,7 +171,7 @@ def test_without_questdb_trading_goes_on_and_health_says_so(oms: Stack) -> None:
             positions = oms.get("/api/v1/trading/positions")
             return any(one["symbol"] == "PFE" and one["unrealized_pnl"] is not None for one in positions)
 
-        eventually(valued, 15, why="prices in memory did not value the position")
+        eventually(valued, why="prices in memory did not value the position")
     finally:
         os.kill(pid_of(oms, "QuestDB"), signal.SIGCONT)
     well(oms)
