@@ -33,13 +33,15 @@ def test_backups_and_snapshots_are_made_old_ones_go_and_failures_show(
         assert len(made(snapshots)) <= 4
         assert "backup" not in stack.get("/api/health")["checks"]
 
+        # one that is under way would be moved with the folder, and its half never be put away
+        eventually(lambda: not [*backups.glob(".*")], every_s=0.005)
         aside = backups.rename(data / "aside")
         backups.write_text("a file where the folder was: no backup can be written")
         eventually(lambda: "failed" in stack.get("/api/health")["checks"].get("backup", ""), 60)
         assert stack.get("/api/health")["status"] == "degraded"
         assert "since" in stack.get("/api/health/detailed")["components"]["backup"]["status"]
         eventually(lambda: receiver.told("backup failed"), 60)
-        eventually(lambda: "backup failed" in stack.logged(), 20)
+        eventually(lambda: "backup failed" in stack.logged())
         assert "snapshot" not in stack.get("/api/health")["checks"]
 
         backups.unlink()
@@ -47,4 +49,7 @@ def test_backups_and_snapshots_are_made_old_ones_go_and_failures_show(
         eventually(lambda: "backup" not in stack.get("/api/health")["checks"], 60)
         eventually(lambda: receiver.told("backup: in order again"), 60)
         assert receiver.told("backup failed") == 1, "told once, not at each attempt"
-    assert not [path for folder in (backups, snapshots) for path in folder.glob(".*")], "nothing half is left"
+        # what the end of `oms up` interrupts has half a second to clean up: not enough on a busy machine
+        eventually(
+            lambda: not [*backups.glob(".*"), *snapshots.glob(".*")], every_s=0.005, why="something half is left"
+        )
