@@ -132,7 +132,7 @@ async def _taken(rig: Rig, signal_id: str) -> None:
     await rig.ended(order_id)
 
 
-async def _relayed(redis_url: str, last: int, within_s: float = 40) -> None:
+async def _relayed(redis_url: str, last: int, within_s: float = 90) -> None:
     """Wait until the stream of events holds the last one, and everything before without gaps."""
     end = time.monotonic() + within_s
     while True:

@@ -35,7 +35,7 @@ def control(running: Stack) -> Iterator[Control]:
     yield found
     found.clear_faults()
     found.set_state(status="ACTIVE", trading_blocked=False, account_blocked=False)
-    eventually(lambda: checks(running)["engine"] == "ok", 60, 0.2, "the engine does not run again")
+    eventually(lambda: checks(running)["engine"] == "ok", 120, 0.2, "the engine does not run again")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_data_stream_that_refuses_the_handshake(oms: Stack, control: Control, 
     logged_since(oms, at, "data stream lost", f"HTTP {status}", "check ALPACA_API_KEY")
     assert oms.traded(symbol="AAPL", side="buy", qty=1)["status"] == "filled"
     control.clear_faults()
-    eventually(lambda: checks(oms)["feed"] == "ok", 90, 0.5, "the data stream does not come back")
+    eventually(lambda: checks(oms)["feed"] == "ok", 120, 0.5, "the data stream does not come back")
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,13 @@ def test_a_data_stream_that_refuses_leaves_prices_fresh_by_rest(
     feed = eventually(lambda: (found := oms.get("/api/health/detailed")["components"]["feed"])["polled"] >= 4 and found)
     assert feed["streams"]["stock"]["followed"] == 0
     asked_from = time.time()
-    eventually(lambda: all(_seconds(one["price_time"]) > asked_from for one in positions(oms)), 60, 0.5, "stale prices")
+    eventually(
+        lambda: all(_seconds(one["price_time"]) > asked_from for one in positions(oms)), 120, 0.5, "stale prices"
+    )
     assert not any(one["stale"] for one in positions(oms))
     assert oms.traded(symbol="AAPL", side="buy", qty=1)["status"] == "filled"
     control.clear_faults()
-    eventually(lambda: checks(oms)["feed"] == "ok", 90, 0.5, "the data stream does not come back")
+    eventually(lambda: checks(oms)["feed"] == "ok", 120, 0.5, "the data stream does not come back")
 
 
 def positions(oms: Stack) -> list[Any]:
@@ -161,10 +163,10 @@ def test_a_plan_of_few_symbols_streams_the_first_and_asks_for_the_rest(oms: Stac
         found = oms.get("/api/health/detailed")["components"]["feed"]
         return 1 <= found["streams"]["stock"]["followed"] <= SYMBOLS_MAX and found["polled"] >= 2 and found
 
-    assert eventually(feed, 60, 0.2, "no part of the symbols is streamed")["ok"]
+    assert eventually(feed, 120, 0.2, "no part of the symbols is streamed")["ok"]
     assert "data stream takes fewer symbols" in oms.logged()
     asked_from = time.time()
-    eventually(lambda: all(_seconds(one["price_time"]) > asked_from for one in positions(oms)), 60, 0.5)
+    eventually(lambda: all(_seconds(one["price_time"]) > asked_from for one in positions(oms)), 120, 0.5)
     assert not any(one["stale"] for one in positions(oms))
 
 
@@ -175,7 +177,7 @@ def test_too_many_requests_delay_an_order_and_reject_none(oms: Stack, control: C
     says(oms, "budget", "HTTP 429", "orders wait")
     assert oms.ended(order["id"])["status"] == "filled"
     logged_since(oms, at, "takes no more requests for a while (HTTP 429)")
-    eventually(lambda: checks(oms)["budget"] == "ok", 30, 0.2, "health still tells of it")
+    eventually(lambda: checks(oms)["budget"] == "ok", 120, 0.2, "health still tells of it")
     assert control.requests(method="POST", path="/v2/orders", status=429)
 
 
@@ -198,7 +200,7 @@ def test_an_account_that_may_not_trade(oms: Stack, control: Control, state: dict
     assert (order["status"], order["error_code"]) == ("rejected", "ACCOUNT_BLOCKED")
     assert says_so in order["error_message"]
     control.set_state(status="ACTIVE", trading_blocked=False, account_blocked=False)
-    eventually(lambda: checks(oms)["account"] == "ok", 60, 0.2)
+    eventually(lambda: checks(oms)["account"] == "ok", 120, 0.2)
     logged_since(oms, at, "OMS trades again")
     assert oms.traded(symbol="AAPL", side="buy", qty=1)["status"] == "filled"
 

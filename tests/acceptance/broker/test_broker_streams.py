@@ -321,5 +321,5 @@ async def test_our_own_closing_is_announced_to_the_server() -> None:
         broker, _ = gateway(server.url)
         async with broker.updates():
             pass
-        await asyncio.wait_for(closed.wait(), 1)
+        await asyncio.wait_for(closed.wait(), 60)
         await broker.close()

@@ -228,7 +228,7 @@ async def test_the_order_streams_messages_are_those_of_alpaca_py() -> None:
         theirs = TradingStream(KEY, SECRET, url_override=f"ws://127.0.0.1:{server.port}/stream")
         theirs.subscribe_trade_updates(ignore)
         running = asyncio.ensure_future(theirs._run_forever())
-        await asyncio.wait_for(listened.wait(), 5)
+        await asyncio.wait_for(listened.wait(), 60)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

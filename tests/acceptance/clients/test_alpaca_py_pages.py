@@ -41,7 +41,7 @@ def trading(broker: Any, keys: tuple[str, str]) -> TradingClient:
 
 
 def filled(trading: TradingClient, order: Any) -> Any:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while (now := trading.get_order_by_id(order.id)).status.value != "filled":
         assert time.monotonic() < until, now
         time.sleep(0.02)

@@ -55,7 +55,7 @@ def test_beside_a_running_oms_it_looks_at_that_one_and_leaves_the_stream_alone(
         def stream() -> Any:
             return oms.get("/api/health/detailed")["components"]["feed"]["streams"]["stock"]
 
-        eventually(lambda: stream()["connected"], 30)
+        eventually(lambda: stream()["connected"])
         losses = stream()["losses"]
         # neither servers nor paper broker are named: what runs on the folder says where they are
         code, found = findings(tmp_path, "--data", str(oms.data), ALPACA_API_KEY="mock")
@@ -140,7 +140,7 @@ class Skewed(SystemClock):
 
 @pytest.mark.parametrize(
     ("ahead_s", "verdict", "text"),
-    [(60, "warning", r"(59|60)\.\d s ahead of"), (-60, "warning", r"(59|60)\.\d s behind"), (0, "ok", r"[01]\.\d s ")],
+    [(60, "warning", r"[56]\d\.\d s ahead of"), (-60, "warning", r"[56]\d\.\d s behind"), (0, "ok", r"[01]\.\d s ")],
 )
 async def test_a_clock_that_is_wrong_is_told_with_how_far(
     paper_broker: PaperBroker, ahead_s: float, verdict: str, text: str

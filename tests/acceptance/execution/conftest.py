@@ -40,4 +40,4 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Any:
     eventually(answers)
     yield url
     process.terminate()
-    process.wait(10)
+    process.wait(60)

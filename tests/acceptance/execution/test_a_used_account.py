@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.stack import Stack, ask, eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 KEY = {"APCA-API-KEY-ID": "mock-used"}
 
 

@@ -9,7 +9,7 @@ from tests.stack import Stack, ask
 
 from paperbroker.testing import Control
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 KEY = "mock-refusals"
 
 
@@ -31,7 +31,7 @@ def test_a_refusal_shows_the_brokers_code_and_text(stack: Stack, broker_url: str
 
 
 def test_a_limit_order_that_rests_is_cancelled_once(stack: Stack) -> None:
-    answer = stack.signal(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=1.5, reason="rests", wait=5)
+    answer = stack.signal(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=1.5, reason="rests", wait=30)
     order = answer.json["order"]
     assert order["status"] == "submitted"
     assert ask("DELETE", f"{stack.url}/api/v1/trading/orders/{order['id']}").status == 202

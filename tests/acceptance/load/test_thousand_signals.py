@@ -209,7 +209,7 @@ async def test_a_thousand_signals_at_once(stack: Stack) -> None:
     begun = loop.time()
     answers = await send_all(stack, thousand_signals())
     accepted_s = loop.time() - begun
-    await until_all_ended(database, 60)
+    await until_all_ended(database, 240)
     print(f"\n{SIGNALS} accepted after {accepted_s:.2f} s, ended after {loop.time() - begun:.2f} s")
     outcome = await Outcome.read(database)
     await database.close()
@@ -226,7 +226,7 @@ async def killed_in_the_middle(
     """Send all, kill -9 the engine once so many are filled, wait until every order has ended."""
     database = await asyncpg.connect(stack.addresses["database_url"])
     sending = asyncio.create_task(send_all(stack, signals))
-    await until(lambda: how_many(database, "status = 'filled'"), kill_after, 30, at_least=True)
+    await until(lambda: how_many(database, "status = 'filled'"), kill_after, 120, at_least=True)
     stack.kill_child("oms.cli", "engine")
     killed_at = asyncio.get_running_loop().time()
     filled = await how_many(database, "status = 'filled'")
@@ -244,11 +244,11 @@ async def killed_in_the_middle(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_killed_engine_loses_and_doubles_nothing(stack: Stack) -> None:
     set_limit(stack, "max_signal_age_s", "300")
     broker = Broker(stack.addresses["paperbroker_url"], KEY)
-    outcome, answers = await killed_in_the_middle(stack, thousand_signals(), 90, kill_after=300)
+    outcome, answers = await killed_in_the_middle(stack, thousand_signals(), 240, kill_after=300)
     check_everything(outcome, broker, answers)
     refused_by_the_limits(outcome)
     assert outcome.statuses["filled"] >= 900
@@ -256,13 +256,13 @@ async def test_a_killed_engine_loses_and_doubles_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_signals_that_grew_stale_while_the_engine_was_dead_are_refused_and_never_sent(stack: Stack) -> None:
     """Their `valid_for_s` is shorter than the engine's absence. One whose sending had begun when the engine died, and
     that the broker does not have, is proven absent (after a minute) rather than sent late."""
     broker = Broker(stack.addresses["paperbroker_url"], KEY)
     signals = [{**body, "valid_for_s": 3} for body in thousand_signals()]
-    outcome, answers = await killed_in_the_middle(stack, signals, 120, kill_after=KILL_SOON)
+    outcome, answers = await killed_in_the_middle(stack, signals, 240, kill_after=KILL_SOON)
     check_everything(outcome, broker, answers)
     assert set(outcome.codes) <= {"MAX_ORDER_QTY", "INSUFFICIENT_HOLDING", "SIGNAL_STALE", "PROVEN_ABSENT"}
     assert outcome.codes["SIGNAL_STALE"] > 0

@@ -49,7 +49,7 @@ class Walk:
         return self.call("POST", "/v2/orders", {**body, **fields})
 
     def wait(self, order: Any, status: str) -> Any:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             now = self._http.get(f"/v2/orders/{order['id']}").json()
             if now["status"] == status:

@@ -113,7 +113,7 @@ def _valued_at(stack: Stack, recorded: Recorded) -> None:
         prices = [(row["last_price"], recorded.valuation(row["symbol"])) for row in positions if row["symbol"] in SIZES]
         return all(priced == expected for priced, expected in prices)
 
-    eventually(valued, 20, 0.5, "positions are not valued at the tape's last trade within bid and ask")
+    eventually(valued, 120, 0.5, "positions are not valued at the tape's last trade within bid and ask")
 
 
 def _figures_as_at_the_broker(stack: Stack, broker: Broker) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _figures_as_at_the_broker(stack: Stack, broker: Broker) -> dict[str, Any]:
         same = (portfolio["cash"], portfolio["equity"]) == (Decimal(account["cash"]), Decimal(account["equity"]))
         return portfolio if same else None
 
-    portfolio: dict[str, Any] = eventually(read, 30, 0.5, "cash and equity do not become the broker's")
+    portfolio: dict[str, Any] = eventually(read, 120, 0.5, "cash and equity do not become the broker's")
     return portfolio
 
 

@@ -172,5 +172,5 @@ def settled(stack: Stack) -> list[dict[str, Any]]:
         done = all(o["status"] in ENDS or (o["status"] in resting and o["type"] == "limit") for o in orders)
         return orders if done else None
 
-    orders: list[dict[str, Any]] = eventually(look, 30, 0.5, "an order is still on its way")
+    orders: list[dict[str, Any]] = eventually(look, 120, 0.5, "an order is still on its way")
     return orders

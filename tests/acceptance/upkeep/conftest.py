@@ -17,7 +17,7 @@ Oms = Callable[..., "subprocess.CompletedProcess[str]"]
 def oms(tmp_path: Path) -> Oms:
     """Run `oms …` to its end, in a folder of its own and with no settings around; `env` adds some."""
 
-    def run(*arguments: str, within_s: float = 100, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, within_s: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "oms.cli", *arguments],
             capture_output=True,

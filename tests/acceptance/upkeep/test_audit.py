@@ -43,7 +43,7 @@ def test_an_audit_while_orders_fill_raises_no_false_alarm(stack: Stack, oms: Oms
         assert done.returncode == 0, done.stdout + done.stderr
     for order_id in orders:
         stack.ended(order_id)
-    stack.signal(symbol="MSFT", side="buy", qty=1, type="limit", limit_price=1, wait=5)
+    stack.signal(symbol="MSFT", side="buy", qty=1, type="limit", limit_price=1, wait=30)
     after = oms("audit", "--data", str(stack.data), "--json", **FREE)
     assert after.returncode == 0, after.stdout + after.stderr
     found = json.loads(after.stdout)

@@ -25,7 +25,7 @@ def test_a_restored_record_catches_up_with_the_broker_and_trades_on(tmp_path: Pa
     stack = Stack(data, **FREE, ALPACA_API_SECRET="a-secret-value")
     with stack:
         before = stack.traded(symbol="AAPL", side="buy", qty=10)
-        resting = stack.signal(symbol="MSFT", side="buy", qty=1, type="limit", limit_price=1, wait=10).json["order"]
+        resting = stack.signal(symbol="MSFT", side="buy", qty=1, type="limit", limit_price=1, wait=30).json["order"]
         assert resting["status"] == "submitted"
         made = oms("backup", "--data", str(data))
         assert made.returncode == 0, made.stderr
@@ -51,7 +51,7 @@ def test_a_restored_record_catches_up_with_the_broker_and_trades_on(tmp_path: Pa
 
     with stack:
         assert stack.order(before["id"])["status"] == "filled"
-        eventually(lambda: position(stack, "AAPL") == 15, 30, why="the broker's fill came back")
+        eventually(lambda: position(stack, "AAPL") == 15, why="the broker's fill came back")
         back = [one for one in stack.get("/api/v1/trading/orders") if one["alpaca_id"] == after["alpaca_id"]]
         assert [one["origin"] for one in back] == ["external"]
         assert stack.order(resting["id"])["status"] == "submitted"

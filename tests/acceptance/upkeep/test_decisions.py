@@ -37,7 +37,7 @@ def is_said(text: str, *words: str) -> None:
 
 def test_halt_and_resume_by_http_and_in_a_terminal(stack: Stack, oms: Oms) -> None:
     data = ("--data", str(stack.data))
-    resting = stack.signal(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=1, wait=5).json["id"]
+    resting = stack.signal(symbol="AAPL", side="buy", qty=1, type="limit", limit_price=1, wait=30).json["id"]
     halted = oms("halt", "--reason", "prices look wrong", *data)
     assert (halted.returncode, halted.stderr) == (0, "")
     is_said(halted.stdout, "halted: nothing new is sent")
@@ -53,7 +53,7 @@ def test_halt_and_resume_by_http_and_in_a_terminal(stack: Stack, oms: Oms) -> No
 
     starts = stack.logged().count("OMS execution engine started")
     stack.kill_child("oms.cli", "engine")
-    eventually(lambda: stack.logged().count("OMS execution engine started") > starts, 60, why="no engine came back")
+    eventually(lambda: stack.logged().count("OMS execution engine started") > starts, why="no engine came back")
     assert stack.traded(symbol="AAPL", side="buy", qty=1)["error_code"] == "HALTED"
     again = decided(stack, "halt", reason="once more", by="ann").json
     assert (again["acknowledged"], again["outcome"]) == (True, "done")
@@ -81,7 +81,7 @@ def made_to_differ(stack: Stack, symbol: str, by: int) -> Any:
         rows = stack.get(f"{TRADING}/drift?open=true")["drift"]
         return next((row for row in rows if row["symbol"] == symbol and row["blocks"]), None)
 
-    return eventually(blocking, 60, why="the symbol is not blocked")
+    return eventually(blocking, why="the symbol is not blocked")
 
 
 def test_a_difference_is_shown_and_adopted(stack: Stack, oms: Oms) -> None:

@@ -24,7 +24,7 @@ def test_an_older_record_is_backed_up_migrated_and_traded_on(tmp_path: Path, oms
     stack = Stack(data, **FREE)
     with stack:
         filled = stack.traded(symbol="AAPL", side="buy", qty=10)
-        resting = stack.signal(symbol="MSFT", side="buy", qty=2, type="limit", limit_price=1, wait=10).json["order"]
+        resting = stack.signal(symbol="MSFT", side="buy", qty=2, type="limit", limit_price=1, wait=30).json["order"]
         assert resting["status"] == "submitted"
     run(make_older(data, "0001"))
     with stack:

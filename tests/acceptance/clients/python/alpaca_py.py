@@ -23,7 +23,7 @@ def events_of(order: Any) -> list[str]:
 
 
 def wait_for(order: Any, event: str) -> list[str]:
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while event not in events_of(order):
         assert time.monotonic() < until, (event, seen)
         time.sleep(0.01)

@@ -16,7 +16,7 @@ def events_of(order):
 
 
 def wait_for(order, event):
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while event not in events_of(order):
         assert time.monotonic() < until, (event, seen)
         time.sleep(0.01)
