@@ -18,6 +18,7 @@ from oms.embedded.server import ServerFailed
 from oms.settings import Settings
 from oms.up import banner, supervisor
 from oms.up.console import Console, RollingFile
+from oms.waiting import ended
 
 
 class Failing:
@@ -45,8 +46,11 @@ async def test_a_restart_waits_twice_as_long_each_time(monkeypatch: pytest.Monke
     unit = Failing(ends=8)
     monkeypatch.setattr(supervisor, "BACKOFF_S_MIN", 0.001)
     monkeypatch.setattr(supervisor, "BACKOFF_S_MAX", 0.02)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(supervisor.keep_running(unit, said.append), 1)
+    keeping = asyncio.create_task(supervisor.keep_running(unit, said.append))
+    async with asyncio.timeout(60):
+        while unit.starts < 8:
+            await asyncio.sleep(0.01)
+    await ended([keeping])
     delays = [line.split(" in ")[1] for line in said if " in " in line]
     assert delays == ["0.001 s", "0.002 s", "0.004 s", "0.008 s", "0.016 s", "0.02 s", "0.02 s", "0.02 s"]
     assert said[0].startswith("failing ended (SIGKILL)")

@@ -221,11 +221,11 @@ class Running:
             stored |= changes.drift
         return stored
 
-    async def until(self, holds: Callable[[], bool], within_s: float = 5) -> None:
+    async def until(self, holds: Callable[[], bool], within_s: float = 60) -> None:
         async with asyncio.timeout(within_s):
             while not holds():
                 await asyncio.sleep(0.005)
 
-    async def ended(self, order_id: UUID, within_s: float = 5) -> Order:
+    async def ended(self, order_id: UUID, within_s: float = 60) -> Order:
         await self.until(lambda: order_id in self.session.book.orders and not self.order(order_id).is_open, within_s)
         return self.order(order_id)

@@ -58,7 +58,7 @@ class Running:
         assert len(asyncio.all_tasks()) == 1
 
     async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():
                 if self.task.done():
                     self.task.result()

@@ -68,7 +68,7 @@ async def test_what_gathers_is_written_in_order() -> None:
     ticks = [tick(n) for n in range(35)]
     writer.put(ticks[:5])
     writer.put(ticks[5:])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(archive.rows) < 35:
             await asyncio.sleep(0.01)
     task.cancel()
@@ -85,7 +85,7 @@ async def test_a_batch_of_doubtful_fate_is_written_again_under_its_numbers() -> 
     task = asyncio.create_task(writer.run())
     ticks = [tick(n) for n in range(25)]
     writer.put(ticks)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while writer.health().written < 25:
             await asyncio.sleep(0.01)
     task.cancel()
@@ -99,7 +99,7 @@ async def test_an_unexpected_failure_drops_its_batch_and_goes_on() -> None:
     writer = writer_of(archive)
     task = asyncio.create_task(writer.run())
     writer.put([tick(n) for n in range(15)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while writer.health().written < 5:
             await asyncio.sleep(0.01)
     task.cancel()
