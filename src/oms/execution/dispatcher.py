@@ -251,7 +251,7 @@ class Dispatcher:
         self._asked.discard(order_id)
         if order is None and order_id in self._sender.waiting:
             order = self._book.orders[order_id]
-        if order is None or not order.is_open:
+        if order is None or not order.is_open or order.alpaca_id is not None:  # whatever a 429 says, it may be there
             return None
         return self._book.end(order, OrderStatus.CANCELLED, None, "Cancelled before it was sent")
 

@@ -12,7 +12,7 @@ from tests.unit.execution.scripted import Running, Store, at_broker
 
 from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerUnknown, StoreConflict, StoreUnavailable
 from oms.domain.orders import OrderStatus
-from oms.domain.reports import BrokerOrder, BrokerPosition
+from oms.domain.reports import BrokerOrder, BrokerPosition, OrderUpdate, UpdateKind
 from oms.domain.values import AssetClass
 from oms.execution import resolver
 from oms.execution.status import EngineStatus
@@ -156,6 +156,26 @@ async def test_an_approved_order_that_waits_for_its_turn_is_cancelled_here() -> 
         assert len(running.broker.posts) == 1
         outcomes = [command for changes in running.store.commits for command in changes.commands]
         assert [(outcome, text) for _, outcome, text in outcomes] == [("done", "cancelled before it was sent")]
+
+
+async def test_a_cancel_of_an_order_that_the_stream_has_shown_goes_to_the_broker() -> None:
+    """A 429 that an edge wrote, behind which the order was taken all the same: it waits for its turn, and works."""
+    async with Running() as running:
+
+        async def busy(_: Ticket) -> BrokerOrder:
+            running.budget.refused(1)
+            raise BrokerBusy("too many requests", 1)
+
+        running.broker.on_submit = busy
+        order_id = running.accept(valid_for_s=Decimal(3600))
+        await running.until(lambda: len(running.broker.posts) == 1)
+        there = at_broker(running.broker.posts[0].client_order_id)
+        running.broker.updates_queue.put_nowait(OrderUpdate(UpdateKind.ACCEPTED, "new", there, there.submitted_at))
+        await running.until(lambda: running.order(order_id).alpaca_id is not None)
+        running.store.ask("cancel", running.store.accepted[0])
+        await running.until(lambda: any(changes.commands for changes in running.store.commits))
+        assert running.broker.cancels == [there.broker_order_id]
+        assert running.order(order_id).status is OrderStatus.SUBMITTED
 
 
 async def test_an_order_wanted_cancelled_is_not_sent_again(quick_proofs: None) -> None:
