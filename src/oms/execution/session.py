@@ -63,6 +63,7 @@ class Session:
         self._on_status = on_status
         self._link = EngineStatus.STARTING
         self._told = EngineStatus.STARTING
+        self._leased_until = outside.clock.monotonic() + LEASE_TTL_S
         self.last_error = ""
         self.rest_error = ""
         self.stream_since: float | None = None
@@ -163,7 +164,9 @@ class Session:
     async def _keep_lease(self) -> None:
         while True:
             await asyncio.sleep(LEASE_TTL_S / 4)
+            asked_at = self._outside.clock.monotonic()
             await self._outside.store.renew_lease(self._account_id, self._epoch, LEASE_TTL_S)
+            self._leased_until = asked_at + LEASE_TTL_S
 
     async def _follow_broker(self) -> None:
         """Keep the update stream; after each connect catch up before anything new is sent."""
@@ -396,7 +399,9 @@ class Session:
         self.wake()
 
     def _can_send(self) -> bool:
-        return self._link is EngineStatus.RUNNING and not self.breaker.is_open
+        """Not where another engine may have taken over: what a person decided there, a halt above all, is not known."""
+        is_leased = self._outside.clock.monotonic() < self._leased_until
+        return self._link is EngineStatus.RUNNING and is_leased and not self.breaker.is_open
 
     def _fresh_for_s(self, order: Order) -> Decimal:
         if order.valid_for_s is not None:

@@ -18,7 +18,7 @@ from typing import Any
 from tests.simulation.loop import SimLoop
 from tests.unit.execution.scripted import Broker, Running, at_broker
 
-from oms.domain.errors import BrokerNotFound, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerUnknown
 from oms.domain.orders import OrderStatus
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, MarketClock, UnreadableUpdate
 from oms.domain.values import AssetClass, Side
@@ -311,6 +311,34 @@ def test_a_difference_that_stands_does_not_keep_new_ones_waiting() -> None:
         assert passes() == before + 2
 
     in_virtual_time(stands)
+
+
+def test_who_may_have_lost_the_lease_sends_nothing() -> None:
+    """Frozen or cut off from PostgreSQL, while another took over: trading may be halted there, the order given up."""
+
+    async def cut_off(minutes: Minutes) -> None:
+        broker, store = minutes.broker, minutes.running.store
+        submits, renews = broker.submit, store.renew_lease
+        tried: list[Ticket] = []
+
+        async def busy(ticket: Ticket) -> BrokerOrder:
+            tried.append(ticket)
+            minutes.budget.refused(10)
+            raise BrokerBusy("too many requests", 10)
+
+        async def silent(*_: object) -> None:
+            await asyncio.sleep(40)
+
+        broker.submit = busy  # type: ignore[method-assign]
+        minutes.accept()
+        await minutes.running.until(lambda: bool(tried), 10)
+        broker.submit, store.renew_lease = submits, silent  # type: ignore[method-assign]
+        await asyncio.sleep(30)
+        assert not broker.resting, "sent without a lease"
+        store.renew_lease = renews  # type: ignore[method-assign]
+        await minutes.running.until(lambda: len(broker.resting) == 1, 30)  # nobody had taken over
+
+    in_virtual_time(cut_off)
 
 
 def test_only_an_answer_of_the_broker_says_that_it_answers() -> None:
