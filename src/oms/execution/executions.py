@@ -18,13 +18,12 @@ ASKED_SINGLY_MAX = 5
 
 
 class Executions:
-    """Books listings of executions. `adopted_at`: busts from before are in the adopted positions."""
+    """Books listings of executions."""
 
-    def __init__(self, desk: Desk, ledger: Ledger, adopted_at: datetime | None) -> None:
+    def __init__(self, desk: Desk, ledger: Ledger) -> None:
         self._desk = desk
         self._book = desk.book
         self._ledger = ledger
-        self.adopted_at = adopted_at
 
     async def since(self, after: datetime) -> None:
         """All executions after a time. Raises BrokerError."""
@@ -66,14 +65,15 @@ class Executions:
 
     async def _take_back(self, busts: Sequence[BrokerFill]) -> None:
         """Each bust once, whoever has listed it before."""
-        new = [one for one in busts if self.adopted_at is None or one.transacted_at > self.adopted_at]
+        adopted_at = self._ledger.adopted_at
+        new = [one for one in busts if adopted_at is None or one.transacted_at > adopted_at]
         if not new:
             return
         await self._desk.journal.flush()
         known = await self._desk.outside.store.booked(self._desk.account_id, [one.reference for one in new])
         for bust in new:
             if bust.reference not in known:
-                await self._ledger.bust(bust, self.adopted_at)
+                await self._ledger.bust(bust)
 
 
 def _when(fill: BrokerFill) -> tuple[datetime, str, Decimal]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 import structlog
 
@@ -25,7 +26,7 @@ class Ledger:
     """The one way by which broker orders and executions enter: from the stream, an answer or a listing alike.
 
     Applying is serial. `needs_full`: something was seen that only a full reconciliation can complete. `moved` is set
-    when a position changed.
+    when a position changed. What was executed or taken back until `adopted_at` is in the adopted positions.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -36,6 +37,7 @@ class Ledger:
         self._broker = desk.outside.broker
         self._busted: set[str] = set()
         self._lock = asyncio.Lock()
+        self.adopted_at: datetime | None = None
         self.moved = asyncio.Event()
         self.fills_booked = 0
         self.needs_full = False
@@ -79,7 +81,7 @@ class Ledger:
             is_new = order is not None and await self._fill(order, seen)
             return self._book.orders[order.id] if order is not None and is_new else None
 
-    async def bust(self, seen: BrokerFill, adopted_at: datetime | None) -> None:
+    async def bust(self, seen: BrokerFill) -> None:
         """One execution that the broker took back, and that is not stored yet; what came before is stored.
 
         It waits until the execution itself is booked, where that is ours to book: a list can have one before the other.
@@ -89,7 +91,7 @@ class Ledger:
             if order is None or seen.reference in self._busted:
                 return
             began = order.submitted_at or order.created_at
-            is_all_ours = order.origin == "signal" or (adopted_at is not None and began > adopted_at)
+            is_all_ours = order.origin == "signal" or (self.adopted_at is not None and began > self.adopted_at)
             # By our own id: the broker's may not be stored yet.
             stored = await self._store.find_order(self._account_id, None, None, order.id)
             same = [one for one in stored.fills if (one.qty, one.price) == (seen.qty, seen.price)] if stored else []
@@ -98,7 +100,7 @@ class Ledger:
                 return
             self._busted.add(seen.reference)
             # A fee is of the day of its fill. Those of an adopted position are not trued up on the day it was adopted.
-            fee_at = adopted_at or seen.transacted_at
+            fee_at = self.adopted_at or seen.transacted_at
             try:
                 changes = self._book.bust(self._book.orders[order.id], seen, same[0] if same else None, fee_at)
             except LateEntry as late:
@@ -146,7 +148,8 @@ class Ledger:
         if stored is not None:
             return self._book.take_in(stored)
         log.warning("external_order", broker_order_id=seen.broker_order_id, symbol=seen.symbol, side=str(seen.side))
-        changes = self._book.adopt(seen, baseline=ZERO)
+        baseline, busted = await self._adopted_of(seen)
+        changes = self._book.adopt(seen, baseline=baseline, busted=busted)
         adopted = self._book.find(seen)
         assert adopted is not None  # noqa: S101 — adopt put it there
         theirs = f"{seen.side} {seen.qty if seen.qty is not None else 'for a notional amount'} {seen.type}"
@@ -158,6 +161,18 @@ class Ledger:
         )  # fmt: skip
         self._journal.record(changes)
         return self._book.orders[adopted.id]
+
+    async def _adopted_of(self, seen: BrokerOrder) -> tuple[Decimal, Decimal]:
+        """What of somebody's order was executed, and taken back of that, before the account was taken in.
+
+        It had ended long before, so that it was not taken in then; what is heard of it now is a bust or a late fill.
+        """
+        until = self.adopted_at
+        if until is None or seen.submitted_at > until:
+            return ZERO, ZERO
+        listed = [one for one in await self._broker.fills_of(seen.broker_order_id) if one.transacted_at <= until]
+        baseline = max((one.cum_qty for one in listed if not one.is_bust), default=ZERO)
+        return baseline, sum((one.qty for one in listed if one.is_bust), ZERO)
 
     def _observe(self, order: Order, seen: BrokerOrder, reason: str | None) -> None:
         was_lost = order.error_code in {PROVEN_ABSENT, ORDER_GONE} and not seen.status.is_final

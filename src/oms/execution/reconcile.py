@@ -43,13 +43,13 @@ class Reconciler:
     def __init__(self, desk: Desk, ledger: Ledger, account: AccountRecord) -> None:
         self._desk = desk
         self._watermark = account.watermark
-        self._adopted_at = account.adopted_at
         self._broker = desk.outside.broker
         self._book = desk.book
         self._drift = desk.book.drift
         self._journal = desk.journal
         self._ledger = ledger
-        self._executions = Executions(desk, ledger, account.adopted_at)
+        self._ledger.adopted_at = account.adopted_at
+        self._executions = Executions(desk, ledger)
         self._comparison = Comparison(desk, ledger, self._executions)
         self._fees = FeeTrueUp(desk, ledger)
         self._gone = GoneOrders(desk)
@@ -66,7 +66,7 @@ class Reconciler:
         time.learn(await self._broker.clock())
         begun = time.now()
         if self._watermark is None:
-            self._watermark = self._adopted_at = self._executions.adopted_at = await adopt(self._desk)
+            self._watermark = self._ledger.adopted_at = await adopt(self._desk)
         since = min(self._watermark, begun) - OVERLAP
         seen = {order.broker_order_id: order for order in await self._broker.orders_since(since)}
         seen |= {order.broker_order_id: order for order in await self._broker.open_orders()}
@@ -77,7 +77,7 @@ class Reconciler:
         await self._executions.since(since)
         await self.complete_fills()
         fees_since = since - FEES_POSTED_WITHIN
-        await self._fees.true_up(await self._broker.fees_since(fees_since), fees_since, self._adopted_at)
+        await self._fees.true_up(await self._broker.fees_since(fees_since), fees_since, self._ledger.adopted_at)
         await self._comparison.compare(since)
         self._tell_unreadable(is_full=True)
         self._tell_missing_fills()
