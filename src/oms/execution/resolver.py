@@ -42,6 +42,7 @@ class Again(Enum):
     SETTLED = "settled"
     DOUBTFUL = "doubtful"  # it may have been executed now: the proof of absence begins anew
     NOT_EXECUTED = "not executed"
+    REFUSED = "refused"  # definitely, which proves nothing about the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ class Resolver:
             return None
         if order_id not in self.given_up and self._worth.is_fresh(order) and not self._worth.is_halted:
             outcome = await self._again(order) if self._worth.may_send() else Again.NOT_EXECUTED
-            return None if outcome is Again.DOUBTFUL else absent_since
+            if outcome is not Again.REFUSED:
+                return None if outcome is Again.DOUBTFUL else absent_since
         if now - absent_since >= ABSENT_AFTER_S:
             await self._prove_absence(order, absent_since + ABSENT_AFTER_S)
         return absent_since
@@ -169,9 +171,9 @@ class Resolver:
         except BrokerDuplicateId:
             return Again.DOUBTFUL  # it is there, and will be shown
         except BrokerRefused as error:
-            # It proves nothing about the first attempt, which may have taken the money.
+            # It proves nothing about the first attempt, which may have taken the money; without one, it is the end.
             log.info("same_id_refused", order_id=str(order.id), reason=str(error))
-            return Again.NOT_EXECUTED
+            return Again.NOT_EXECUTED if isinstance(error, BrokerUnauthorized) else Again.REFUSED
         except BrokerError as error:
             log.info("same_id_unknown", order_id=str(order.id), reason=str(error))
             return Again.DOUBTFUL

@@ -18,7 +18,7 @@ from typing import Any
 from tests.simulation.loop import SimLoop
 from tests.unit.execution.scripted import Broker, Running, at_broker
 
-from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerUnknown
+from oms.domain.errors import BrokerBusy, BrokerNotFound, BrokerRefused, BrokerUnknown
 from oms.domain.orders import OrderStatus
 from oms.domain.reports import BrokerAccount, BrokerFill, BrokerOrder, BrokerPosition, MarketClock, UnreadableUpdate
 from oms.domain.values import AssetClass, Side
@@ -265,6 +265,28 @@ def test_forty_orders_of_unknown_fate_are_proven_absent_by_listings() -> None:
         assert broker.in_any_minute(Purpose.RECONCILE) <= 35
 
     in_virtual_time(lost)
+
+
+def test_an_order_that_was_lost_and_is_refused_ever_since_ends() -> None:
+    """Its signal is fresh for an hour, or for ever: it must not be sent and counted as exposure for so long."""
+
+    async def refused(minutes: Minutes) -> None:
+        broker, submits = minutes.broker, minutes.broker.submit
+        broker.loses = True
+
+        async def refuses(ticket: Ticket) -> BrokerOrder:
+            if len(broker.sent) and any(what == "submit" for _, _, what in broker.sent):
+                await broker._request(Purpose.SUBMIT, "submit")
+                raise BrokerRefused(403, 40310000, "insufficient buying power")
+            return await submits(ticket)
+
+        broker.submit = refuses  # type: ignore[method-assign]
+        order_id = minutes.accept()
+        order = await minutes.running.ended(order_id, 180)
+        assert order.error_code == PROVEN_ABSENT
+        assert minutes.clock.monotonic() > 60
+
+    in_virtual_time(refused)
 
 
 def test_a_full_pass_that_was_cut_short_is_made_again_soon() -> None:
