@@ -52,7 +52,12 @@ class Ledger:
     async def update(self, update: OrderUpdate) -> None:
         """One message of the stream: its fill first, then what it says of the order."""
         async with self._lock:
-            order = await self._order(update.order)
+            try:
+                order = await self._order(update.order)
+            except BrokerUnreadable as error:
+                log.error("order_unreadable", alpaca_id=update.order.broker_order_id, reason=str(error))
+                self.ask_for_all()
+                return
             if self._book.is_anothers(order, update.order):
                 self._observe(order, update.order, None)
                 return
@@ -130,10 +135,10 @@ class Ledger:
     async def _fetched(self, broker_order_id: str) -> Order | None:
         try:
             seen = await self._broker.order(broker_order_id)
+            order = await self._order(seen)
         except (BrokerNotFound, BrokerUnreadable) as error:  # the position tells: it is compared
             log.error("fill_of_unknown_order", broker_order_id=broker_order_id, reason=str(error))
             return None
-        order = await self._order(seen)
         if self._book.is_anothers(order, seen):
             self._observe(order, seen, None)
             return None
@@ -166,11 +171,15 @@ class Ledger:
         """What of somebody's order was executed, and taken back of that, before the account was taken in.
 
         It had ended long before, so that it was not taken in then; what is heard of it now is a bust or a late fill.
+        Raises BrokerError, BrokerUnreadable where that cannot be told.
         """
         until = self.adopted_at
         if until is None or seen.submitted_at > until:
             return ZERO, ZERO
+        left_out = self._broker.left_out
         listed = [one for one in await self._broker.fills_of(seen.broker_order_id) if one.transacted_at <= until]
+        if self._broker.left_out != left_out:
+            raise BrokerUnreadable(f"executions of order {seen.broker_order_id}, of before {until}, cannot be read")
         baseline = max((one.cum_qty for one in listed if not one.is_bust), default=ZERO)
         return baseline, sum((one.qty for one in listed if one.is_bust), ZERO)
 

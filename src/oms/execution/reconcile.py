@@ -120,7 +120,11 @@ class Reconciler:
     async def _observe(self, seen: BrokerOrder, begun: datetime) -> None:
         """Take in an order of a listing; a row where it ended without the stream telling."""
         before = self._book.find(seen)
-        after = await self._ledger.observe(seen)
+        try:
+            after = await self._ledger.observe(seen)
+        except BrokerUnreadable as error:
+            log.error("order_unreadable", alpaca_id=seen.broker_order_id, reason=str(error))
+            return
         if before is None or not before.is_open or before.alpaca_id is None:
             return
         if after.status.is_final and seen.updated_at < begun - SETTLES_IN:
