@@ -18,13 +18,15 @@ import msgspec
 
 from oms.domain.errors import AccountUnknown, InvalidInput, SignalConflict, Unavailable
 from oms.domain.instruments import Symbols
+from oms.domain.orders import OrderStatus
+from oms.domain.values import OrderType, Side, TimeInForce
 from oms.execution.book import Book
 from oms.execution.budget import RequestBudget
 from oms.execution.engine import Engine, Identity
 from oms.execution.event_relay import EventRelay
 from oms.execution.session import Outside, Session
 from oms.execution.worth import ticket_of
-from oms.ports import Changes, Command
+from oms.ports import Changes, Command, Ticket
 from oms.risk.gate import ApprovedOrder
 from oms.signals.intake import Intake
 from oms.signals.reader import Origin, signal_of
@@ -143,6 +145,8 @@ class House:
         venue.closes_at = plan.base + timedelta(seconds=plan.closes_in_s if plan.is_open else -3600)
         for symbol, qty in plan.held.items():
             venue.held[symbol], venue.cost[symbol] = Decimal(qty), venue.prices[symbol]
+        for number in range(plan.done):
+            self._done(number, plan.base - timedelta(days=4))
         if not plan.is_cold:
             self._remember_account()
         loop = self.world.loop
@@ -191,6 +195,19 @@ class House:
         changes = book.approve(ApprovedOrder(order, Decimal(5), []), None)
         changes.merge(book.observe(book.orders[order.id], there.view()))
         return changes
+
+    def _done(self, number: int, at: datetime) -> None:
+        """An order of somebody's that was cancelled half filled, before anything was taken in."""
+        venue, client_id = self.venue, f"theirs-d{number}"
+        ticket = Ticket(client_id, "MSFT", Side.BUY, Decimal(8), OrderType.LIMIT, TimeInForce.GTC, Decimal(40))
+        order = venue.submit(ticket, external=True)
+        self.external.add(client_id)
+        for price in (Decimal(38), Decimal(39)):
+            venue.fill(order, Decimal(2), price)
+            order.fills[-1] = fill = replace(order.fills[-1], transacted_at=at)
+            venue.fills[-1] = (venue.fills[-1][0], fill)
+        venue.end(order, OrderStatus.CANCELLED)
+        order.submitted_at = order.updated_at = at
 
     def clock_of(self, name: str) -> Clock:
         """A process's own clock."""

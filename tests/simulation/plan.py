@@ -87,6 +87,7 @@ class Plan:
     is_hasty: bool  # also with those that may only be on their way
     asked_singly_max: int = 5  # of the resolver
     resting: int = 0  # orders of days ago, which no listing since then shows
+    done: int = 0  # orders of somebody's that had ended days before the account was taken in
     wishes: list[Wish] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     ambushes: list[Ambush] = field(default_factory=list)
@@ -179,6 +180,10 @@ def _rare(plan: Plan, r: Random) -> None:
             elif what == "set_clock":
                 arguments = (r.choice(("engine", "api")), r.choice((-3600.0, -5.0, 5.0, 3600.0)))
             plan.deeds.append(Deed(r.uniform(0, plan.duration_s), what, arguments))
+    if r.random() < 0.1:
+        plan.done = r.randint(1, 2)
+        for _ in range(plan.done):
+            plan.deeds.append(Deed(r.uniform(0, plan.duration_s), r.choice(("bust", "fill_late"))))
 
 
 def _outage(plan: Plan, r: Random) -> None:
