@@ -32,6 +32,11 @@ class Cancels:
         self._dispatcher = dispatcher
         self._resolver = resolver
 
+    def announce(self, command: Command) -> None:
+        """A cancel that will be taken up: what waits here, or will be read, is not sent before."""
+        if command.order_id is not None and command.order_id not in self._book.orders:
+            self._dispatcher.held_back.add(command.order_id)
+
     async def cancel(self, command: Command) -> Changes | None:
         """One cancel. Raises CommandRefused."""
         if command.order_id is None:
@@ -40,12 +45,11 @@ class Cancels:
         if withdrawn is not None:
             withdrawn.merge(_done(command, "cancelled before it was sent"))
             return withdrawn
-        order = await self._find(command.order_id)
         is_late = command.created_at + TRIED_FOR < self._desk.outside.clock.now()
+        order = await self._find(command.order_id, is_late=is_late)
         if order is None:
-            if is_late:
-                raise CommandRefused("there is no such order")
             return None
+        self._dispatcher.held_back.discard(order.id)
         if not order.is_open:
             raise CommandRefused(f"the order is already {order.status}")
         if order.alpaca_id is not None:
@@ -66,13 +70,18 @@ class Cancels:
                 continue  # tried again
             self._ledger.unwanted.discard(broker_order_id)
 
-    async def _find(self, order_id: UUID) -> Order | None:
+    async def _find(self, order_id: UUID, *, is_late: bool) -> Order | None:
         order = self._book.orders.get(order_id)
         if order is not None:
             return order
         stored = await self._desk.outside.store.find_order(self._desk.account_id, None, None, order_id)
-        if stored is None or (stored.order.is_open and not stored.order.was_attempted):
-            return None  # accepted, not read yet: it waits in the next pass
+        if stored is None:
+            if is_late:
+                self._dispatcher.held_back.discard(order_id)
+                raise CommandRefused("there is no such order")
+            return None
+        if stored.order.is_open and not stored.order.was_attempted:
+            return None  # accepted, not read yet, however long ago: it waits in the next pass
         return self._book.take_in(stored)
 
     async def _at_broker(self, command: Command, order: Order) -> Changes | None:

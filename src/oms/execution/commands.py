@@ -64,6 +64,8 @@ class Commands:
         for command in await self._desk.outside.store.commands(self._desk.account_id):
             if command.id in self._answered or command.id in self._running:
                 continue
+            if command.kind == "cancel":
+                self._cancels.announce(command)
             if len(self._running) < AT_ONCE or command.kind in AT_ANY_TIME:
                 self._running[command.id] = asyncio.create_task(self._one(command))
 

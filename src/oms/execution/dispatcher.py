@@ -59,6 +59,7 @@ class Dispatcher:
         self._sending: set[asyncio.Task[None]] = set()
         self._pricing: set[asyncio.Task[None]] = set()
         self.waiting: dict[UUID, Order] = {}
+        self.held_back: set[UUID] = set()  # somebody wants them cancelled, and they may not have been read yet
         self.wake = asyncio.Event()
         self.account_trouble = ""  # why the broker takes no order for the account
         self.limits = Limits.read(configs.version, configs.values, configs.modes)
@@ -125,6 +126,8 @@ class Dispatcher:
         for order in list(self.waiting.values()):
             if len(approved) >= slots:
                 break
+            if order.id in self.held_back:
+                continue
             view = self._view(order, market)
             if self._needs_price(order, view):
                 unpriced.append(order)
@@ -249,6 +252,8 @@ class Dispatcher:
         """Take an order out that has not been sent, and cancel it here; None when it is not waiting any more."""
         order = self.waiting.pop(order_id, None)
         self._asked.discard(order_id)
+        if order is not None:
+            self.held_back.discard(order_id)
         if order is None and order_id in self._sender.waiting:
             order = self._book.orders[order_id]
         if order is None or not order.is_open or order.alpaca_id is not None:  # whatever a 429 says, it may be there

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from tests.unit.execution.scripted import Running, Store, at_broker
@@ -16,7 +17,7 @@ from oms.domain.reports import BrokerOrder, BrokerPosition, OrderUpdate, UpdateK
 from oms.domain.values import AssetClass
 from oms.execution import resolver
 from oms.execution.status import EngineStatus
-from oms.ports import Changes, Configs, Purpose, Ticket
+from oms.ports import Changes, Command, Configs, Purpose, StoredOrder, Ticket
 
 
 @pytest.fixture
@@ -176,6 +177,28 @@ async def test_a_cancel_of_an_order_that_the_stream_has_shown_goes_to_the_broker
         await running.until(lambda: any(changes.commands for changes in running.store.commits))
         assert running.broker.cancels == [there.broker_order_id]
         assert running.order(order_id).status is OrderStatus.SUBMITTED
+
+
+@pytest.mark.parametrize("ago_s", [1, 120])
+async def test_what_was_cancelled_while_no_engine_ran_is_not_sent(ago_s: int) -> None:
+    """The first pending orders are read when all is ready to send them; the cancel was there before."""
+    running = Running()
+    store = running.store
+    at = datetime.now(UTC) - timedelta(seconds=ago_s)
+    accepted = store.accept(created_at=at, valid_for_s=Decimal(3600))
+
+    async def found(*_: object) -> StoredOrder:
+        await asyncio.sleep(0.05)
+        return StoredOrder(accepted, [])
+
+    store.find_order = found  # type: ignore[method-assign,assignment]
+    store.asked.append(Command(uuid4(), "cancel", accepted.id, {}, at))
+    async with running:
+        order = await running.ended(accepted.id)
+        assert (order.status, order.error_message) == (OrderStatus.CANCELLED, "Cancelled before it was sent")
+        assert running.broker.posts == []
+        outcomes = [outcome for changes in store.commits for _, outcome, _ in changes.commands]
+        assert outcomes == ["done"]
 
 
 async def test_an_order_wanted_cancelled_is_not_sent_again(quick_proofs: None) -> None:
