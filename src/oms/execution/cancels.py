@@ -54,9 +54,9 @@ class Cancels:
             raise CommandRefused(f"the order is already {order.status}")
         if order.alpaca_id is not None:
             return await self._at_broker(command, order)
+        self._resolver.given_up.add(order.id)  # it is not sent again once somebody wants it cancelled
         if is_late:
             raise CommandRefused("the broker has not shown the order yet; it is still being asked for")
-        self._resolver.given_up.add(order.id)  # it is not sent again while somebody wants it cancelled
         return None
 
     async def unwanted(self) -> None:

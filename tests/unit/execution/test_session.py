@@ -16,6 +16,7 @@ from oms.domain.orders import OrderStatus
 from oms.domain.reports import BrokerOrder, BrokerPosition, OrderUpdate, UpdateKind
 from oms.domain.values import AssetClass
 from oms.execution import resolver
+from oms.execution.book import PROVEN_ABSENT
 from oms.execution.status import EngineStatus
 from oms.ports import Changes, Command, Configs, Purpose, StoredOrder, Ticket
 
@@ -212,6 +213,21 @@ async def test_an_order_wanted_cancelled_is_not_sent_again(quick_proofs: None) -
         sent = len(running.broker.posts)
         await running.ended(order_id)
         assert len(running.broker.posts) == sent
+
+
+async def test_nor_where_the_cancel_is_too_old_to_be_waited_for(quick_proofs: None) -> None:
+    """It was asked for while no engine ran: refused at once, but the order must not be sent again after it."""
+    async with Running() as running:
+        running.broker.on_submit = lost
+        order_id = running.accept(valid_for_s=Decimal(3600))
+        await running.until(lambda: bool(running.broker.posts))
+        asked_at = datetime.now(UTC) - timedelta(seconds=120)
+        running.store.asked.append(Command(uuid4(), "cancel", order_id, {}, asked_at))
+        await running.until(lambda: any(changes.commands for changes in running.store.commits))
+        posts = len(running.broker.posts)
+        order = await running.ended(order_id)
+        assert order.error_code == PROVEN_ABSENT
+        assert len(running.broker.posts) <= posts + 1  # one may have been under way
 
 
 async def test_a_stop_ends_although_the_store_is_gone() -> None:
