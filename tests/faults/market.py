@@ -14,7 +14,7 @@ from tests.faults.proxy import Do
 from tests.faults.rig import Rig, in_thread
 
 HOUR_S = 3600
-AGE_S = 3
+AGE_S = 6
 
 
 @row(24, "prices frozen", "PRICE_STALE")
