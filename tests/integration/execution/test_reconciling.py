@@ -103,15 +103,20 @@ async def test_a_coin_under_two_pairs_is_adopted_as_one_position(store: Postgres
         assert not session.book.drift.standing
 
 
+def bitcoin_bought(qty: Decimal, status: OrderStatus, filled: Decimal, at: datetime) -> BrokerOrder:
+    """Somebody else's order at the broker."""
+    return BrokerOrder(
+        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, qty, "market", TimeInForce.GTC,
+        status, str(status), filled, None, None, at, at,
+    )  # fmt: skip
+
+
 async def test_fees_posted_before_their_fill_is_booked_come_out_right(store: PostgresStore) -> None:
     account_id = await store.register_account(ACCOUNT, "h", "a", NOW)
     broker = AtNoon()
     await passed(store, account_id, broker)  # the first contact
     evening = NOW + timedelta(days=1, hours=4)
-    order = BrokerOrder(
-        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(1), "market", TimeInForce.GTC,
-        OrderStatus.PARTIALLY_FILLED, "partially_filled", Decimal("0.4"), None, None, evening, evening,
-    )  # fmt: skip
+    order = bitcoin_bought(Decimal(1), OrderStatus.PARTIALLY_FILLED, Decimal("0.4"), evening)
     first = BrokerFill(
         "X1", "BTC/USD", Side.BUY, Decimal("0.4"), Decimal(50000), Decimal("0.4"), evening, activity_id="a1"
     )
@@ -201,10 +206,7 @@ async def test_the_fee_of_a_busted_fill_counts_on_the_day_of_the_fill(store: Pos
     broker = AtNoon()
     await passed(store, account_id, broker)  # the first contact
     evening, morning = NOW + timedelta(days=1, hours=4), NOW + timedelta(days=2)
-    order = BrokerOrder(
-        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(1), "market", TimeInForce.GTC,
-        OrderStatus.FILLED, "filled", Decimal(1), None, None, evening, evening,
-    )  # fmt: skip
+    order = bitcoin_bought(Decimal(1), OrderStatus.FILLED, Decimal(1), evening)
     fill = BrokerFill("X1", "BTC/USD", Side.BUY, Decimal(1), Decimal(50000), Decimal(1), evening, activity_id="a1")
     later = replace(fill, broker_order_id="X2", qty=Decimal(2), cum_qty=Decimal(2), activity_id="a2")
     broker.orders, broker.fills = [order], [fill]
@@ -231,10 +233,7 @@ async def test_a_bust_waits_for_its_own_fill_and_not_for_any(store: PostgresStor
     broker = AtNoon()
     await passed(store, account_id, broker)  # the first contact
     evening = NOW + timedelta(days=1, hours=4)
-    order = BrokerOrder(
-        "X1", "theirs", "BTC/USD", AssetClass.CRYPTO, Side.BUY, Decimal(3), "market", TimeInForce.GTC,
-        OrderStatus.CANCELLED, "canceled", Decimal(2), None, None, evening, evening,
-    )  # fmt: skip
+    order = bitcoin_bought(Decimal(3), OrderStatus.CANCELLED, Decimal(2), evening)
     first = BrokerFill("X1", "BTC/USD", Side.BUY, Decimal(2), Decimal(50000), Decimal(2), evening, activity_id="a1")
     second = replace(first, qty=Decimal(1), cum_qty=Decimal(3), activity_id="a2")
     bust = replace(second, cum_qty=Decimal(0), transacted_at=evening + timedelta(seconds=9), activity_id="a3")

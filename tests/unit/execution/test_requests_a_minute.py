@@ -156,16 +156,14 @@ class Minutes:
         )
 
 
-def in_virtual_time(work: Callable[[Minutes], Coroutine[Any, Any, None]]) -> None:
-    """Run a scenario to its end."""
+def run_virtual(scenario: Callable[[SimLoop], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario to its end in a loop whose time is virtual; what it raises is raised here."""
     loop = SimLoop(Random(1), in_order=True)
     failed: list[BaseException | None] = []
 
     async def whole() -> None:
-        minutes = Minutes(loop)
         try:
-            async with minutes.running:
-                await work(minutes)
+            await scenario(loop)
         except BaseException as error:  # noqa: BLE001 — told below, outside of the loop
             failed.append(error)
         else:
@@ -176,6 +174,17 @@ def in_virtual_time(work: Callable[[Minutes], Coroutine[Any, Any, None]]) -> Non
     loop.close()
     if failed[0] is not None:
         raise failed[0]
+
+
+def in_virtual_time(work: Callable[[Minutes], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario of one session."""
+
+    async def session(loop: SimLoop) -> None:
+        minutes = Minutes(loop)
+        async with minutes.running:
+            await work(minutes)
+
+    run_virtual(session)
 
 
 def test_fifty_open_orders_cost_no_more_than_reconciliation_may() -> None:

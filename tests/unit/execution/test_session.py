@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.unit.execution.scripted import Running, Store, at_broker
@@ -140,17 +140,23 @@ async def test_nothing_goes_out_after_it_is_stale() -> None:
         assert running.budget.blocked_s(Purpose.CANCEL) <= 1
 
 
+async def refused_for_now(running: Running) -> UUID:
+    """An order whose request has met a 429, so that it waits for its turn."""
+
+    async def busy(_: Ticket) -> BrokerOrder:
+        running.budget.refused(1)
+        raise BrokerBusy("too many requests", 1)
+
+    running.broker.on_submit = busy
+    order_id = running.accept(valid_for_s=Decimal(3600))
+    await running.until(lambda: len(running.broker.posts) == 1)
+    return order_id
+
+
 async def test_an_approved_order_that_waits_for_its_turn_is_cancelled_here() -> None:
     """Its request met a 429, which executes nothing: who cancels it then must not see it sent, and filled, later."""
     async with Running() as running:
-
-        async def busy(_: Ticket) -> BrokerOrder:
-            running.budget.refused(1)
-            raise BrokerBusy("too many requests", 1)
-
-        running.broker.on_submit = busy
-        order_id = running.accept(valid_for_s=Decimal(3600))
-        await running.until(lambda: len(running.broker.posts) == 1)
+        order_id = await refused_for_now(running)
         running.store.ask("cancel", running.store.accepted[0])
         order = await running.ended(order_id)
         assert (order.status, order.error_message) == (OrderStatus.CANCELLED, "Cancelled before it was sent")
@@ -163,14 +169,7 @@ async def test_an_approved_order_that_waits_for_its_turn_is_cancelled_here() -> 
 async def test_a_cancel_of_an_order_that_the_stream_has_shown_goes_to_the_broker() -> None:
     """A 429 that an edge wrote, behind which the order was taken all the same: it waits for its turn, and works."""
     async with Running() as running:
-
-        async def busy(_: Ticket) -> BrokerOrder:
-            running.budget.refused(1)
-            raise BrokerBusy("too many requests", 1)
-
-        running.broker.on_submit = busy
-        order_id = running.accept(valid_for_s=Decimal(3600))
-        await running.until(lambda: len(running.broker.posts) == 1)
+        order_id = await refused_for_now(running)
         there = at_broker(running.broker.posts[0].client_order_id)
         running.broker.updates_queue.put_nowait(OrderUpdate(UpdateKind.ACCEPTED, "new", there, there.submitted_at))
         await running.until(lambda: running.order(order_id).alpaca_id is not None)

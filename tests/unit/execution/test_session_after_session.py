@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from tests.simulation.loop import SimLoop
 from tests.unit.execution.scripted import ACCOUNT, Prices, Store
-from tests.unit.execution.test_requests_a_minute import PER_MINUTE, Counting, VirtualClock
+from tests.unit.execution.test_requests_a_minute import PER_MINUTE, Counting, VirtualClock, run_virtual
 
 from oms.domain.errors import BrokerUnauthorized, StoreUnavailable
 from oms.domain.instruments import Instrument
@@ -73,20 +73,20 @@ class Record(Store):
 
 def test_postgresql_may_fail_three_times_in_a_minute() -> None:
     """Each session catches up with seven requests of thirty-five, and asks for nothing that was just answered."""
-    loop = SimLoop(Random(1), in_order=True)
-    clock = VirtualClock(loop)
-    budget = RequestBudget(PER_MINUTE, clock)
-    broker, store, stop = Asked(budget, clock), Record(clock), asyncio.Event()
-    outside = Outside(store, broker, Prices(), clock, uuid4, Random(1), budget)  # type: ignore[arg-type]
-    engine = Engine(outside, Identity("hash", "address", "holder"), lambda *_: [], dict)
-    failed: list[BaseException | None] = []
 
-    async def until(status: EngineStatus, within_s: float) -> None:
-        async with asyncio.timeout(within_s):
-            while engine.status is not status:
-                await asyncio.sleep(0.05)
+    async def scenario(loop: SimLoop) -> None:
+        clock = VirtualClock(loop)
+        budget = RequestBudget(PER_MINUTE, clock)
+        broker, store, stop = Asked(budget, clock), Record(clock), asyncio.Event()
+        outside = Outside(store, broker, Prices(), clock, uuid4, Random(1), budget)  # type: ignore[arg-type]
+        engine = Engine(outside, Identity("hash", "address", "holder"), lambda *_: [], dict)
 
-    async def scenario() -> None:
+        async def until(status: EngineStatus, within_s: float) -> None:
+            async with asyncio.timeout(within_s):
+                while engine.status is not status:
+                    await asyncio.sleep(0.05)
+
+        living = asyncio.ensure_future(engine.run(stop))
         await until(EngineStatus.RUNNING, 10)
         for _ in range(3):
             await asyncio.sleep(3)
@@ -104,19 +104,6 @@ def test_postgresql_may_fail_three_times_in_a_minute() -> None:
         store.is_away = True  # the next session begins with the keys
         await until(EngineStatus.UNAUTHORIZED, 30)
         stop.set()
+        await living
 
-    async def whole() -> None:
-        living = asyncio.ensure_future(engine.run(stop))
-        try:
-            await scenario()
-            await living
-        except BaseException as error:  # noqa: BLE001 — told below, outside of the loop
-            failed.append(error)
-        else:
-            failed.append(None)
-
-    loop.create_task(whole())
-    assert loop.run(lambda: bool(failed), 5_000_000), "the scenario never ended"
-    loop.close()
-    if failed[0] is not None:
-        raise failed[0]
+    run_virtual(scenario)
