@@ -7,6 +7,12 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+import structlog
+
+from oms.domain.errors import OmsError
+
+log = structlog.get_logger(__name__)
+
 
 async def happens(event: asyncio.Event, within_s: float) -> bool:
     """Whether the event is set within so many seconds.
@@ -34,8 +40,11 @@ async def ended(tasks: Iterable[asyncio.Future[Any]], again_s: float = 0.5) -> N
     Once is not enough: a client library can turn a cancellation that comes in the middle of its call into an error of
     its own (seen in redis-py), which the task then handles as any other, and goes on. For the same reason whoever calls
     this may be cancelled once more meanwhile: it does not go before they have ended.
+
+    What they failed with is told here: several often fail of one cause, and nobody asks the others.
     """
-    left = {task for task in tasks if not task.done()}
+    given = set(tasks)
+    left = {task for task in given if not task.done()}
     cancelled: asyncio.CancelledError | None = None
     while left:
         for task in left:
@@ -45,5 +54,10 @@ async def ended(tasks: Iterable[asyncio.Future[Any]], again_s: float = 0.5) -> N
         except asyncio.CancelledError as error:
             cancelled = error
         left = {task for task in left if not task.done()}
+    for failure in [task.exception() for task in given if not task.cancelled()]:
+        if isinstance(failure, OmsError):
+            log.info("task_failed", reason=f"{type(failure).__name__}: {failure}")
+        elif failure is not None:
+            log.error("task_failed", exc_info=failure)
     if cancelled is not None:
         raise cancelled

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
+import pytest
+
+from oms.domain.errors import StoreUnavailable
 from oms.waiting import ended
 
 
@@ -57,3 +61,22 @@ async def test_whoever_is_ended_leaves_none_of_its_own_tasks_behind() -> None:
     swallowed.extend([1] * (3 - len(swallowed)))  # else it would outlive the test, too
     await ended(inner)
     assert not left
+
+
+async def test_what_fails_beside_the_first_is_a_line_and_no_traceback(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PostgreSQL goes, and several tasks of a session fail at once: the first is raised, the others nobody asks for."""
+
+    async def fails() -> None:
+        raise StoreUnavailable("PostgreSQL does not answer")
+
+    tasks = [asyncio.ensure_future(fails()) for _ in range(2)]
+    await asyncio.wait(tasks)
+    await ended(tasks)
+    del tasks
+    gc.collect()
+    assert not caplog.records  # asyncio: "Task exception was never retrieved", with its traceback
+    told = capsys.readouterr().out
+    assert told.count("StoreUnavailable: PostgreSQL does not answer") == 2
+    assert "Traceback" not in told
