@@ -6,6 +6,7 @@ borrowed against. A fresh account has 100,000 USD (buying power 200,000) and 0.5
 
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 
@@ -87,6 +88,7 @@ class Account:
     def __init__(self, state: AccountState) -> None:
         self.state = state
         self.open_orders: dict[str, Order] = {}
+        self._open_on: dict[tuple[str, Side], dict[str, Order]] = defaultdict(dict)
         self._reserved: dict[str, Decimal] = defaultdict(lambda: ZERO)
         self._held: dict[tuple[str, Side], Decimal] = defaultdict(lambda: ZERO)
         self._holds: dict[str, tuple[str, Decimal, tuple[str, Side], Decimal]] = {}
@@ -106,16 +108,20 @@ class Account:
             held += self._reserved[holding.removesuffix("/USD")]
         return held
 
+    def open_on(self, symbol: str, side: Side) -> Iterable[Order]:
+        """The open orders of a symbol on one side, the oldest first."""
+        return self._open_on[(symbol, side)].values()
+
     def reserved(self, currency: str) -> Decimal:
         return self._reserved[currency]
 
     def keep_hold(self, order: Order, asset: Asset) -> None:
         """Bring what an order holds back up to date; call it after every change of the order."""
-        self._release(order.id)
         if not order.is_open:
-            self.open_orders.pop(order.id, None)
+            self.set_aside(order)
             return
-        self.open_orders[order.id] = order
+        self._release(order.id)
+        self.open_orders[order.id] = self._open_on[(order.symbol, order.side)][order.id] = order
         rest = order.open_notional if order.qty is None else order.hold_price * (order.qty - order.filled_qty)
         cost = rest if order.hold_price else ZERO
         pot = asset.quote_currency if asset.crypto else _MARGIN
@@ -128,6 +134,7 @@ class Account:
         """Forget an order and what it holds until `keep_hold` is called again."""
         self._release(order.id)
         self.open_orders.pop(order.id, None)
+        self._open_on[(order.symbol, order.side)].pop(order.id, None)
 
     def _release(self, order_id: str) -> None:
         if hold := self._holds.pop(order_id, None):

@@ -46,7 +46,7 @@ def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
         raise forbidden("new orders are rejected by user request")
     if request.fractional and not request.asset.crypto and not configuration.fractional_trading:
         raise forbidden("fractional trading is not enabled for this account")
-    _check_wash_trade(request, account.open_orders.values())
+    _check_wash_trade(request, account.open_on(request.asset.symbol, request.side.opposite))
     _check_exits(request, prices)
     hold = _hold(request, account, prices)
     if request.position_intent and request.position_intent != hold.intent:
@@ -108,7 +108,7 @@ def _check_exits(request: OrderRequest, prices: Prices) -> None:
         raise unprocessable("take_profit.limit_price must be <= base_price - 0.01", **extra)
 
 
-def _check_wash_trade(request: OrderRequest, open_orders: Iterable[Order]) -> None:
+def _check_wash_trade(request: OrderRequest, opposite: Iterable[Order]) -> None:
     """Alpaca's table: an open opposite market or stop order, or a new one, is refused.
 
     Orders with limits only when they could meet. Bracket, OCO and OTO orders and trailing stops are exempt, on either
@@ -116,8 +116,8 @@ def _check_wash_trade(request: OrderRequest, open_orders: Iterable[Order]) -> No
     """
     if request.complex or request.type is OrderType.TRAILING_STOP:
         return
-    for order in open_orders:
-        if order.symbol != request.asset.symbol or order.side is request.side or _exempt(order):
+    for order in opposite:
+        if _exempt(order):
             continue
         if order.limit_price is None:
             raise wash_trade(order.id, "opposite side market/stop order exists")

@@ -15,6 +15,7 @@ import typer
 import uvicorn
 import uvloop
 
+from paperbroker.api.frames import FramesTogether
 from paperbroker.api.patience import PatientConnection
 from paperbroker.app import build
 from paperbroker.log import log_to_stderr
@@ -72,6 +73,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     config = uvicorn.Config(
         build(settings, lambda: stop(failed=True)),
         http=PatientConnection,
+        ws=FramesTogether,
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -13,10 +13,12 @@ import msgspec
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from paperbroker.api.frames import Frame, message_of
 from paperbroker.api.keys import shown_key, valid_key
 from paperbroker.faults import Fault
 
 MOST_WAITING_BYTES = 4 << 20
+TOGETHER_BYTES = 64 * 1024
 _from_json = msgspec.json.Decoder(float_hook=Decimal).decode
 _from_msgpack = msgspec.msgpack.Decoder().decode
 
@@ -30,14 +32,14 @@ class Connection:
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
-        self._queue: deque[bytes | str] = deque()
+        self._queue: deque[Frame] = deque()
         self._waiting_bytes = 0
         self._something = asyncio.Event()
         self._closing = False
         self.wants_msgpack = "msgpack" in websocket.headers.get("content-type", "").lower()
         self.header_key = shown_key(websocket.scope["headers"])
 
-    def put(self, frame: bytes | str) -> bool:
+    def put(self, frame: Frame) -> bool:
         """Queue a frame; False when the client is too slow and the frame was dropped."""
         if self._waiting_bytes + len(frame) > MOST_WAITING_BYTES:
             return False
@@ -79,19 +81,23 @@ class Connection:
                 return
             yield _decode(message.get("text") or message.get("bytes") or b"")
 
+    def _take(self) -> list[Frame]:
+        """Frames to send together, at least one; not all of a long queue, whose client may be slow."""
+        frames, length = [], 0
+        while self._queue and length < TOGETHER_BYTES:
+            frame = self._queue.popleft()
+            length += len(frame)
+            frames.append(frame)
+        self._waiting_bytes -= length
+        return frames
+
     async def _send_all(self) -> None:
         try:
             while True:
                 await self._something.wait()
                 self._something.clear()
                 while self._queue:
-                    frame = self._queue.popleft()
-                    self._waiting_bytes -= len(frame)
-                    await (
-                        self._websocket.send_text(frame)
-                        if isinstance(frame, str)
-                        else self._websocket.send_bytes(frame)
-                    )
+                    await self._websocket.send(message_of(self._take()))
                 if self._closing:
                     await self._websocket.close()
                     return

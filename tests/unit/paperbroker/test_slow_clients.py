@@ -34,8 +34,8 @@ class Peer:
         await self._closed.wait()
         return {"type": "websocket.disconnect"}
 
-    async def send_text(self, text: str) -> None:
-        self.got += json.loads(text)
+    async def send(self, message: dict[str, Any]) -> None:
+        self.got += [one for text in message["frames"] for one in json.loads(text)]
         if not self._reads and self.got[-1]["T"] == "q":
             await asyncio.Event().wait()
 
