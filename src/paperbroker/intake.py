@@ -113,7 +113,9 @@ def _stop_loss(fields: Fields) -> StopLoss | None:
 
 
 def _object(fields: Fields, name: str) -> Fields:
-    value = fields.get(name, {})
+    if name not in fields:
+        return {}
+    value = fields[name]
     if not isinstance(value, dict):
         raise invalid(f"{name} must be an object")
     return given(value)

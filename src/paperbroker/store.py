@@ -33,6 +33,7 @@ from paperbroker.taken_ids import TakenIds
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _ROWS_BETWEEN_COPIES = 5_000
+_PAGE_BYTES = 8192  # rows of a kilobyte or two fill SQLite's usual 4096 badly
 Row = tuple[object, ...]
 
 
@@ -45,6 +46,7 @@ class _Batch:
     accounts: dict[str, Account] = field(default_factory=dict)
     activities: list[Row] = field(default_factory=list)
     fills: list[tuple[int, str, str, bytes]] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
     rows: list[tuple[str, Row]] = field(default_factory=list)
     after: list[Callable[[], None]] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,9 +65,10 @@ class Store:
         self._lock = _lock(folder / "paperbroker.lock")
         path = folder / "paperbroker.sqlite"
         self._writer = sqlite3.connect(path, isolation_level=None)
+        self._writer.execute(f"pragma page_size = {_PAGE_BYTES}")  # of a fresh file
         self._writer.execute("pragma journal_mode = wal")
         self._writer.execute("pragma synchronous = normal")
-        self._writer.execute("pragma wal_autocheckpoint = 8000")  # 32 MB; most of it has been copied by then
+        self._writer.execute("pragma wal_autocheckpoint = 4000")  # 32 MB; most of it has been copied by then
         _migrate(self._writer)
         self._writer.executescript(tables.SCHEMA)
         self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
@@ -106,6 +109,10 @@ class Store:
         self._fill_seq += 1
         order = execution.order
         self._batch.fills.append((self._fill_seq, order.account_id, order.id, _encode(execution.facts())))
+        self._wake()
+
+    def put_event(self, seq: int, account_id: str, ns: int, body: bytes) -> None:
+        self._batch.events.append((seq, account_id, ns, body))
         self._wake()
 
     def put(self, sql: str, values: Row) -> None:
@@ -201,6 +208,7 @@ class Store:
             )
             write.executemany(tables.PUT_ACTIVITY, batch.activities)
             write.executemany(tables.PUT_FILL, fills)
+            write.executemany(tables.PUT_EVENT, batch.events)
             for sql, rows in groupby(batch.rows, key=itemgetter(0)):
                 write.executemany(sql, [values for _, values in rows])
             write.execute("commit")
@@ -209,7 +217,7 @@ class Store:
             raise
         if fills:
             self._fill_log.append((seq, body) for seq, _, _, body in fills)
-        self._uncopied_rows += len(batch.rows) + len(batch.orders)
+        self._uncopied_rows += len(batch.events) + len(batch.orders)
         if self._uncopied_rows > _ROWS_BETWEEN_COPIES and (self._copying is None or self._copying.done()):
             self._uncopied_rows = 0
             self._copying = self._thread.submit(self._copier.execute, "pragma wal_checkpoint(passive)")

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache
 
-from paperbroker import tables
 from paperbroker.ledger import Ledger
 from paperbroker.store import Store
 from paperbroker.timestamps import rfc3339
@@ -80,7 +79,7 @@ class TradeEvents:
 
     def _record(self, update: Update) -> None:
         self._seq += 1
-        self._store.put(tables.PUT_EVENT, (self._seq, update.account_id, update.ns, update.body))
+        self._store.put_event(self._seq, update.account_id, update.ns, update.body)
 
     def _wake(self, update: Update) -> None:
         for wake in tuple(self._waiting.get(update.account_id, ())):

@@ -71,10 +71,12 @@ class Gate:
 
     async def answer(self, request: Request, handler: Handler, limits: Limits) -> Response:
         """Let a fault have its way, if one waits for this request; and log it."""
+        content: bytes | None = None
         try:
-            body: object = await _body(request)
+            content = await _content(request)
+            body: object = None if content is None else _decoded(content)
         except Refusal as refusal:
-            body = refusal
+            content, body = None, refusal
         except ClientDisconnect:  # nobody waits for an answer, and nothing was done
             return Response(status_code=400)
         facts = _facts(request, body)
@@ -86,7 +88,7 @@ class Gate:
             answer = await self.mischief.suffer(
                 request, fault, lambda: self._execute(request, facts.key, handler, limits, body)
             )
-        self.mischief.log.add(request, facts, None if isinstance(body, Refusal) else body, answer.status_code, fault)
+        self.mischief.log.add(request, facts, content, answer.status_code, fault)
         return answer
 
     async def _execute(
@@ -179,7 +181,8 @@ def respond(reply: Reply, headers: dict[str, str] | None = None) -> Response:
     return Response(content, reply.status, headers, media_type="application/json; charset=UTF-8")
 
 
-async def _body(request: Request) -> object:
+async def _content(request: Request) -> bytes | None:
+    """The body of a request, None for methods that have none. Raises ClientDisconnect, Refusal (413)."""
     if request.method in {"GET", "HEAD", "DELETE"}:
         return None
     content, more = b"", True
@@ -191,6 +194,10 @@ async def _body(request: Request) -> object:
         more = message.get("more_body", False)
         if len(content) > LARGEST_BODY:
             raise too_large()
+    return content
+
+
+def _decoded(content: bytes) -> object:
     try:
         return _decode(content)
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 
 import msgspec
 from starlette.requests import Request
@@ -21,7 +22,8 @@ _ANSWERS = {
     "error": (500, 50010000, "internal server error"),
 }
 _HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
-Logged = tuple[int, float, str | None, str | None, str | None, bytes, int, str | None, object]
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+Logged = tuple[int, float, str | None, str | None, str | None, bytes, int, str | None, bytes | None]
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -51,13 +53,14 @@ class RequestLog:
         self._entries: deque[Logged] = deque(maxlen=LOGGED)
         self._numbers = itertools.count(1)
 
-    def add(self, request: Request, facts: Facts, body: object, status: int, fault: Fault | None) -> None:
+    def add(self, request: Request, facts: Facts, content: bytes | None, status: int, fault: Fault | None) -> None:
+        """`content`: a body's JSON, which is read when somebody looks at it."""
         query = request.scope["query_string"][:LOGGED_TEXT]
         kind = fault.kind if fault else None
-        if body is not None and not _is_short(request):
-            body = "(too long to be kept)"
+        if content is not None and len(content) > LOGGED_BODY:
+            content = b'"(too long to be kept)"'
         path = (facts.path or "")[:LOGGED_TEXT]
-        row = (next(self._numbers), time.time(), facts.key, facts.method, path, query, status, kind, body)
+        row = (next(self._numbers), time.time(), facts.key, facts.method, path, query, status, kind, content)
         self._entries.append(row)
 
     def listed(self, *, after: int, **wanted: str | None) -> list[dict[str, object]]:
@@ -69,13 +72,9 @@ class RequestLog:
         self._entries.clear()
 
 
-def _is_short(request: Request) -> bool:
-    length = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    return length.isdigit() and int(length) <= LOGGED_BODY
-
-
 def _entry(row: Logged) -> dict[str, object]:
-    seq, at, key, method, path, query, status, fault, body = row
+    seq, at, key, method, path, query, status, fault, content = row
+    body = None if content is None else _decode(content)
     return {
         "seq": seq, "time": at, "key": key, "method": method, "path": path, "query": query.decode("latin-1"),
         "status": status, "fault": fault, "body": plain(body),
