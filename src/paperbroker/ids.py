@@ -1,7 +1,6 @@
 """Ids: random ones, and those that are made of what happened."""
 
 import random
-from functools import lru_cache
 from hashlib import blake2b
 
 _bits = random.Random().getrandbits  # seeded by the system once, because asking it each time is slow
@@ -17,7 +16,6 @@ def request_id() -> str:
     return f"{_bits(128):032x}"
 
 
-@lru_cache(maxsize=1024)  # the websocket and the server-sent events ask for the same
 def id_of(*parts: object) -> str:
     """The same UUID (version 8) for the same parts."""
     return _text(blake2b("/".join(map(str, parts)).encode(), digest_size=16).hexdigest(), "8")

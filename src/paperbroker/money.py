@@ -12,7 +12,7 @@ LARGEST = Decimal("1e12")
 _NUMBER = re.compile(r"[+-]?(\d{1,32}(\.\d{0,32})?|\.\d{1,32})([eE][+-]?\d{1,2})?", re.ASCII)
 
 
-@lru_cache(maxsize=4096)  # equal numbers are written alike
+@lru_cache(maxsize=512)  # equal numbers are written alike
 def text(value: Decimal) -> str:
     """Write a number as Alpaca does: no exponent, no trailing zeros, `0` for zero."""
     plain = format(value, "f")

@@ -1,7 +1,7 @@
 """How an order looks on the wire: the whole field set, as Alpaca's paper API sends it.
 
-An order is written with each of its events, so the fields that never change are encoded once and remembered for a
-while; the others are numbers, times, ids and words of ours, which need no escaping.
+An order is written with each of its events, so the fields that never change are encoded once and remembered while it
+is open; the others are numbers, times, ids and words of ours, which need no escaping.
 """
 
 from decimal import Decimal
@@ -23,11 +23,13 @@ _NO_PRICES = ',"limit_price":null,"stop_price":null,"hwm":null'
 
 def order_json(order: Order, asset: Asset) -> bytes:
     """JSON text of an order. Money and quantities are strings; what does not apply is null."""
-    constant = _constant.get(order.id)
-    if constant is None:
+    constant = _constant.get(order.id) or _encode(_constant_fields(order, asset))[:-1].decode()
+    if not order.is_open:
+        _constant.pop(order.id, None)
+    else:
         if len(_constant) >= _REMEMBERED:
             _constant.clear()
-        constant = _constant[order.id] = _encode(_constant_fields(order, asset))[:-1].decode()
+        _constant[order.id] = constant
     ended = (
         _NEVER
         if order.replaces is None

@@ -108,7 +108,7 @@ class Store:
     def put_fill(self, execution: Execution) -> None:
         self._fill_seq += 1
         order = execution.order
-        self._batch.fills.append((self._fill_seq, order.account_id, order.id, _encode(execution.facts())))
+        self._batch.fills.append((self._fill_seq, order.account_id, order.id, execution.facts()))
         self._wake()
 
     def put_event(self, seq: int, account_id: str, ns: int, body: bytes) -> None:

@@ -36,7 +36,7 @@ class TakenIds:
             self._bits[place >> 3] |= 1 << (place & 7)
 
 
-@lru_cache(maxsize=256)  # a fresh id is first asked for, then added
+@lru_cache(maxsize=8)  # a fresh id is first asked for, then added
 def _places(account_id: str, client_order_id: str) -> tuple[int, int, int, int]:
     number = int.from_bytes(blake2b(f"{account_id}/{client_order_id}".encode(), digest_size=16).digest())
     mask = _BITS - 1

@@ -14,7 +14,7 @@ _RFC3339 = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)  # an order tells its times with each of its events
+@lru_cache(maxsize=1024)  # an order tells its times with each of its events
 def rfc3339(ns: int) -> str:
     """Nanoseconds with trailing zeros trimmed, `Z`: 2026-11-23T17:52:36.1205Z."""
     seconds, fraction = divmod(ns, SECOND)
