@@ -1,18 +1,23 @@
 """Market orders a second that the paper broker accepts, fills and streams, against a bare skeleton in the same run.
 
-    python bench/paperbroker_throughput.py [--orders 8000] [--core 0]
+    python bench/paperbroker_throughput.py [--turns 20] [--orders 600] [--core 0]
 
-Both servers run on one core (`--core`), the client on the others. An order counts when its answer, and its fill on the
-stream, have arrived. Also printed: the broker's memory after the first second half of the orders.
+Both servers run on one core (`--core`), the client on the others. They take turns of so many orders, because a shared
+machine is faster in one minute than in the next; who has no turn is stopped. An order counts when its answer, and its
+fill on the stream, have arrived. The first turn of each is for getting warm.
 """
 
 import argparse
 import asyncio
+import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -23,21 +28,37 @@ IN_FLIGHT = 64
 HEADERS = {"APCA-API-KEY-ID": "mock-bench", "APCA-API-SECRET-KEY": "any"}
 
 
-def start(command: list[str], core: int) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    os.sched_setaffinity(process.pid, {core})  # before it has threads, which inherit it
-    assert process.stdout is not None
-    return process, process.stdout.readline().split()[-1]
+class Server:
+    """A server on a core of its own, which it has only while it has its turn."""
 
+    def __init__(self, name: str, command: list[str], core: int) -> None:
+        self.name = name
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        os.sched_setaffinity(self._process.pid, {core})  # before it has threads, which inherit it
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().split()[-1]
 
-def resident_mb(process: subprocess.Popen[str]) -> float:
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    @property
+    def resident_mb(self) -> float:
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all its threads; other processes on the machine do not add to it, but make it slower."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-def cpu_seconds(process: subprocess.Popen[str]) -> float:
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def go(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def halt(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        self.go()
+        self._process.terminate()
+        self._process.wait()
 
 
 def an_order(number: int) -> bytes:
@@ -46,16 +67,28 @@ def an_order(number: int) -> bytes:
     return msgspec.json.encode({**body, "client_order_id": f"bench-{number}"})
 
 
-class Stream:
-    """Counts the fills that arrive."""
+class Client:
+    """Sends orders, many at once, and counts the fills that arrive."""
 
-    def __init__(self) -> None:
-        self.filled = 0
-        self.wanted = 0
-        self.enough = asyncio.Event()
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._numbers = itertools.count()
+        self._filled = 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
 
-    async def listen(self, session: aiohttp.ClientSession, url: str, ready: asyncio.Event) -> None:
-        async with session.ws_connect(url.replace("http", "ws") + "/stream", max_msg_size=0) as socket:
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
+        async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as self._session:
+            ready = asyncio.Event()
+            self._listening = asyncio.create_task(self._listen(ready))
+            await ready.wait()
+            yield
+            self._listening.cancel()
+
+    async def _listen(self, ready: asyncio.Event) -> None:
+        async with self._session.ws_connect(self._url.replace("http", "ws") + "/stream", max_msg_size=0) as socket:
             await socket.send_bytes(msgspec.json.encode({"action": "auth", "key": "mock-bench", "secret": "any"}))
             await socket.receive()
             data = {"streams": ["trade_updates"]}
@@ -64,80 +97,75 @@ class Stream:
             ready.set()
             async for message in socket:
                 if b'"event":"fill"' in message.data:
-                    self.filled += 1
-                    if self.filled >= self.wanted:
-                        self.enough.set()
+                    self._filled += 1
+                    if self._filled >= self._wanted:
+                        self._enough.set()
+
+    async def send(self, orders: int) -> None:
+        """Returns when all are answered and filled."""
+        self._wanted += orders
+        self._enough.clear()
+        numbers = itertools.islice(self._numbers, orders)
+        await asyncio.gather(*(self._send_each(numbers) for _ in range(IN_FLIGHT)))
+        wait = asyncio.create_task(self._enough.wait())
+        await asyncio.wait({wait, self._listening}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if not wait.done():
+            how = "ended" if self._listening.done() else "goes on"
+            raise SystemExit(f"{self._filled} of {self._wanted} fills were streamed; the stream {how}")
+
+    async def _send_each(self, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            async with self._session.post(f"{self._url}/v2/orders", data=an_order(number)) as answer:
+                content = await answer.read()
+                assert answer.status == 200, content
 
 
-async def measure(url: str, orders: int, halfway: object, first: int = 0) -> tuple[float, float]:
-    """Orders a second of the first and the second half; `first` is the number of the first one."""
-    stream, ready, rates = Stream(), asyncio.Event(), []
-    connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
-    async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as session:
-        listening = asyncio.create_task(stream.listen(session, url, ready))
-        await ready.wait()
-        for part in range(2):
-            numbers = iter(range(first + part * orders // 2, first + (part + 1) * orders // 2))
-            stream.wanted += orders // 2
-            stream.enough.clear()
-            began = time.perf_counter()
-
-            async def send(numbers: object = numbers) -> None:
-                for number in numbers:  # type: ignore[attr-defined]
-                    async with session.post(f"{url}/v2/orders", data=an_order(number)) as answer:
-                        content = await answer.read()
-                        assert answer.status == 200, content
-
-            await asyncio.gather(*(send() for _ in range(IN_FLIGHT)))
-            wait = asyncio.create_task(stream.enough.wait())
-            await asyncio.wait({wait, listening}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
-            if not wait.done():
-                how = "ended" if listening.done() else "goes on"
-                raise SystemExit(f"{stream.filled} of {stream.wanted} fills were streamed; the stream {how}")
-            rates.append(orders // 2 / (time.perf_counter() - began))
-            halfway(part)  # type: ignore[operator]
-        listening.cancel()
-    return rates[0], rates[1]
-
-
-def run(name: str, command: list[str], core: int, orders: int) -> tuple[float, float]:
-    """Orders a second, and orders a second of processor time (which other processes on the machine do not change)."""
-    process, url = start(command, core)
-    memory: list[float] = []
-    try:
-        before = cpu_seconds(process)
-        rates = asyncio.run(measure(url, orders, lambda _: memory.append(resident_mb(process))))
-        per_cpu = orders / (cpu_seconds(process) - before)
-    finally:
-        process.terminate()
-        process.wait()
-    halves = f"{rates[0]:6.0f}/s {rates[1]:6.0f}/s"
-    print(f"{name:12} {halves}  {per_cpu:6.0f} a CPU second  {memory[0]:.1f} → {memory[1]:.1f} MB", flush=True)
-    return max(rates), per_cpu
+async def take_turns(servers: list[Server], turns: int, orders: int) -> list[tuple[float, float]]:
+    """The seconds and the processor seconds that each needed, the first turn left out."""
+    clients = [Client(server.url) for server in servers]
+    needed = [(0.0, 0.0) for _ in servers]
+    async with clients[0].connected(), clients[1].connected():
+        for turn in range(turns + 1):
+            for server in servers:
+                server.halt()
+            for index, (server, client) in enumerate(zip(servers, clients, strict=True)):
+                server.go()
+                began, used = time.perf_counter(), server.cpu_seconds
+                await client.send(orders)
+                if turn:
+                    seconds, cpu = needed[index]
+                    needed[index] = seconds + time.perf_counter() - began, cpu + server.cpu_seconds - used
+                server.halt()
+        for server in servers:
+            server.go()
+    return needed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--orders", type=int, default=8000)
+    parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--orders", type=int, default=600)
     parser.add_argument("--core", type=int, default=0)
     options = parser.parse_args()
     os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {options.core} or {options.core})
     with tempfile.TemporaryDirectory() as folder:
         skeleton = [sys.executable, str(HERE / "skeleton_broker.py"), folder]
-        broker = [
-            sys.executable,
-            "-m",
-            "paperbroker.cli",
-            "--port",
-            "0",
-            "--data",
-            folder,
-            "--requests-per-minute",
-            "0",
+        broker = [sys.executable, "-m", "paperbroker.cli", "--port", "0", "--data", folder]
+        servers = [
+            Server("skeleton", skeleton, options.core),
+            Server("paperbroker", [*broker, "--requests-per-minute", "0"], options.core),
         ]
-        bare = run("skeleton", skeleton, options.core, options.orders)
-        full = run("paperbroker", broker, options.core, options.orders)
-    print(f"ratio        {full[0] / bare[0]:.2f} of the rate, {full[1] / bare[1]:.2f} by processor time")
+        try:
+            needed = asyncio.run(take_turns(servers, options.turns, options.orders))
+            memory = [server.resident_mb for server in servers]
+        finally:
+            for server in servers:
+                server.end()
+    all_orders = options.turns * options.orders
+    for server, (seconds, cpu), mb in zip(servers, needed, memory, strict=True):
+        print(f"{server.name:12} {all_orders / seconds:6.0f}/s  {all_orders / cpu:6.0f} a CPU second  {mb:.1f} MB")
+    (bare_s, bare_cpu), (full_s, full_cpu) = needed
+    print(f"ratio        {bare_s / full_s:.2f} of the rate, {bare_cpu / full_cpu:.2f} by processor time")
 
 
 if __name__ == "__main__":
