@@ -81,6 +81,7 @@ class Books:
         fee, day = Decimal(fill["fee"]), new_york_date(parse(fill["time"]))
         account.unbook(asset, side, qty=qty, price=price, fee=fee, day=day, prices=core.prices, ns=ns)
         core.store.put_account(account)
+        core.store.commit()  # an order that comes in the same turn is none of those that are forgotten
         self._cancel_what_is_not_covered(account, asset)
         ((before,),) = core.store.read("select wire from orders where id = ?", (order_id,))
         order = _read(before)
@@ -121,9 +122,10 @@ class Books:
     async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
         """Begin anew: no orders, no history, and the holdings that are given (else the opening ones)."""
         core = self._core
-        for order in list(account.open_orders.values()):
-            core.floor.end(order, Event.CANCELED)
-        await core.store.settled()
+        while account.open_orders:  # others may come while these are committed
+            for order in list(account.open_orders.values()):
+                core.floor.end(order, Event.CANCELED)
+            await core.store.settled()
         ns = core.clock.now()
         state = opening_state(account.state.key, core.prices, ns, new_york_date(ns))
         state.created_ns = account.state.created_ns
@@ -139,3 +141,4 @@ class Books:
         for statement in _FORGET:
             core.store.put(statement, (account.id,))
         core.store.put_account(account)
+        core.store.commit()  # an order that comes in the same turn is none of those that are forgotten

@@ -33,6 +33,7 @@ from paperbroker.taken_ids import TakenIds
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _ROWS_BETWEEN_COPIES = 5_000
+_WAL_BYTES = 32 << 20  # where a commit itself copies the WAL; most of it has been copied by then
 _PAGE_BYTES = 8192  # rows of a kilobyte or two fill SQLite's usual 4096 badly
 Row = tuple[object, ...]
 
@@ -68,7 +69,10 @@ class Store:
         self._writer.execute(f"pragma page_size = {_PAGE_BYTES}")  # of a fresh file
         self._writer.execute("pragma journal_mode = wal")
         self._writer.execute("pragma synchronous = normal")
-        self._writer.execute("pragma wal_autocheckpoint = 4000")  # 32 MB; most of it has been copied by then
+        (page_bytes,) = self._writer.execute(
+            "pragma page_size"
+        ).fetchone()  # a file of an earlier version keeps its own
+        self._writer.execute(f"pragma wal_autocheckpoint = {_WAL_BYTES // page_bytes}")
         _migrate(self._writer)
         self._writer.executescript(tables.SCHEMA)
         self._writer.execute(f"pragma user_version = {tables.SCHEMA_VERSION}")
@@ -125,6 +129,11 @@ class Store:
         self._batch.after.append(tell)
         self._wake()
 
+    def commit(self) -> None:
+        """Commit at once what has been put so far, so that nothing of what is put next gets into the same batch."""
+        if self._waiting:
+            self._commit()
+
     async def settled(self) -> None:
         """Wait until everything put so far is committed. Raises StoreFailed."""
         if self._waiting:
@@ -177,7 +186,7 @@ class Store:
         """Commit as soon as the event loop has done what it has at hand; all of that shares the commit."""
         if not self._waiting:
             self._waiting = True
-            asyncio.get_running_loop().call_soon(self._commit)
+            asyncio.get_running_loop().call_soon(self.commit)
 
     def _commit(self) -> None:
         batch, self._batch, self._waiting = self._batch, _Batch(), False

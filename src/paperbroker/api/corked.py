@@ -26,18 +26,19 @@ class Corked:
     def write(self, data: bytes) -> None:
         """Send with what else is written in this turn."""
         if not self._waiting:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.flush)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _TOGETHER_BYTES:
-            self._send()
+            self.flush()
 
     def close(self) -> None:
         """Send what waits, and close."""
-        self._send()
+        self.flush()
         self._transport.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send what waits now. To be called when the client has closed its side, before uvloop closes the other."""
         if self._waiting:
             together = b"".join(self._waiting)
             self._waiting.clear()

@@ -1,10 +1,12 @@
 """A websocket that takes many frames at once, because a busy stream has many to send."""
 
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+
+from paperbroker.api.corked import Corked
 
 Frame = bytes | str  # binary or text
 
@@ -16,6 +18,10 @@ def message_of(frames: list[Frame]) -> dict[str, object]:
 
 class FramesTogether(WebSocketsSansIOProtocol):
     """uvicorn's protocol: what it does for each frame is done once for all of a message."""
+
+    def eof_received(self) -> None:
+        """The client says no more, and uvloop closes: what is told already goes out before."""
+        cast("Corked", self.transport).flush()
 
     async def send(self, message: Any) -> None:
         """Raises ClientDisconnected."""

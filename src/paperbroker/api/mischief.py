@@ -74,11 +74,17 @@ class RequestLog:
 
 def _entry(row: Logged) -> dict[str, object]:
     seq, at, key, method, path, query, status, fault, content = row
-    body = None if content is None else _decode(content)
     return {
         "seq": seq, "time": at, "key": key, "method": method, "path": path, "query": query.decode("latin-1"),
-        "status": status, "fault": fault, "body": plain(body),
+        "status": status, "fault": fault, "body": None if content is None else _shown(content),
     }  # fmt: skip
+
+
+def _shown(content: bytes) -> object:
+    try:
+        return plain(_decode(content))
+    except RecursionError:
+        return "(too deep to be shown)"
 
 
 def _is(entry: dict[str, object], name: str, value: str | None) -> bool:

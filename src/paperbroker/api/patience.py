@@ -36,6 +36,10 @@ class PatientConnection(HttpToolsProtocol):
         super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
         self._wait()
 
+    def eof_received(self) -> None:
+        """The client says no more, and uvloop closes: what is answered already goes out before."""
+        cast("Corked", self.transport).flush()
+
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and begin or end the waiting."""
         if self._refused:

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import socket
+import urllib.request
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ import aiohttp
 import pytest
 from tests.integration.paperbroker.test_price_streams import authenticated
 
+HALF = {"APCA-API-KEY-ID": "mock-half"}
 STOCK_FIELDS = {"T", "S", "sc", "sm", "rc", "rm", "t", "z"}
 
 
@@ -233,3 +236,28 @@ async def test_where_prices_are_pushed_there_is_no_past(start_broker: Callable[.
     async with client_of(broker.url) as client:
         assert (await client.get("/v2/stocks/AAPL/bars", timeframe="1Day", start="2026-01-01"))["bars"] == []
         assert await client.get("/v2/stocks/snapshots", symbols="AAPL") == {"AAPL": {}}
+
+
+def test_a_client_that_has_said_all_still_gets_its_answer(broker: Any) -> None:
+    """As `printf … | nc -N` does: it closes its side with the request. (What waits for a commit comes too late.)"""
+    host, port = broker.url.removeprefix("http://").split(":")
+    with urllib.request.urlopen(urllib.request.Request(f"{broker.url}/v2/clock", headers=HALF)) as answer:
+        assert answer.status == 200  # which opens the account
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"GET /v2/clock HTTP/1.1\r\nHost: x\r\nAPCA-API-KEY-ID: mock-half\r\n\r\n")
+        raw.shutdown(socket.SHUT_WR)
+        heard = b"".join(iter(lambda: raw.recv(4096), b""))
+    assert heard.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(heard.partition(b"\r\n\r\n")[2])["is_open"] is True
+
+
+async def test_the_log_of_requests_is_shown_whatever_was_sent(start_broker: Callable[..., Any]) -> None:
+    broker = start_broker()
+    keys = {"APCA-API-KEY-ID": "mock-deep"}
+    async with aiohttp.ClientSession(broker.url, headers=keys) as session:
+        for depth in (10, 600, 900, 5000):
+            body = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+            assert (await session.post("/v2/orders", data=body)).status in {400, 422}
+        answer = await session.get("/paper/v1/requests")
+        assert answer.status == 200
+        assert "(too deep to be shown)" in [entry["body"] for entry in await answer.json()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.unit.paperbroker.house import House
 
 from paperbroker.books import Books
-from paperbroker.statuses import Event
+from paperbroker.statuses import Event, Status
 
 D = Decimal
 
@@ -22,4 +22,20 @@ async def test_a_trade_by_hand_that_costs_more_than_there_is_gets_rejected(tmp_p
     await house.store.settled()
     assert (house.account.qty("BTC/USD"), house.account.open_orders) == (held, {})
     assert [event for event, _ in house.told[-3:]] == [Event.PENDING_NEW, Event.NEW, Event.REJECTED]
+    await house.store.close()
+
+
+async def test_what_comes_in_the_turn_of_a_reset_is_kept(tmp_path: Path) -> None:
+    """It was open in memory and gone from the store: 404, and in the way of other orders."""
+    house = House(tmp_path)
+    house.quote("AAPL", "229.99", "230")
+    house.send("AAPL", "buy", 1, limit_price="1")
+    await house.store.settled()
+    order = house.send("AAPL", "buy", 1, limit_price="1")
+    await Books(house.core).reset(house.account, None, None)
+    assert order.status is Status.CANCELED
+    order = house.send("AAPL", "buy", 1, limit_price="1")
+    await house.store.settled()
+    assert house.store.read("select id from orders") == [(order.id,)]
+    assert list(house.account.open_orders) == [order.id]
     await house.store.close()
