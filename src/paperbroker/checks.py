@@ -16,6 +16,7 @@ from paperbroker.errors import (
     unprocessable,
     wash_trade,
 )
+from paperbroker.exits import check_new_exits
 from paperbroker.intake import OrderRequest
 from paperbroker.money import NINE_DECIMALS, ZERO, text
 from paperbroker.orders import Order, OrderClass, OrderType, Side
@@ -24,7 +25,6 @@ from paperbroker.prices.market import Prices
 SHORT_MARGIN = Decimal("1.03")  # a short sale is reckoned at 3 % above the ask (Alpaca, "Buying power")
 SMALLEST_EQUITY_FOR_SHORTS = Decimal(2000)
 SMALLEST_COIN_COST = Decimal(10)
-_CENT = Decimal("0.01")
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     if request.fractional and not request.asset.crypto and not configuration.fractional_trading:
         raise forbidden("fractional trading is not enabled for this account")
     _check_wash_trade(request, account.open_on(request.asset.symbol, request.side.opposite))
-    _check_exits(request, prices)
+    check_new_exits(request, prices)
     hold = _hold(request, account, prices)
     if request.position_intent and request.position_intent != hold.intent:
         raise unprocessable(f"position intent mismatch, inferred: {hold.intent}, specified: {request.position_intent}")
@@ -82,30 +82,6 @@ def _check_class(request: OrderRequest, hold: Hold) -> None:
         raise unprocessable("oco orders must be exit orders")
     if request.order_class in {OrderClass.BRACKET, OrderClass.OTO} and hold.intent.endswith("close"):
         raise unprocessable(f"{request.order_class} orders must be entry orders")
-
-
-def _check_exits(request: OrderRequest, prices: Prices) -> None:
-    """The exits lie at least a cent beyond the base price: the entry's own price, else what it would be filled at.
-
-    An OCO has no entry: its stop lies beyond the current price.
-    """
-    if not request.complex:
-        return
-    oco = request.order_class == OrderClass.OCO
-    own = request.limit_price or request.stop_price
-    base = prices.reckoned(request.asset.symbol) if oco else own or _market(request, prices)
-    long = (request.side is Side.BUY) is not oco
-    stop = request.stop_loss.stop_price if request.stop_loss else None
-    profit = None if oco else request.take_profit
-    extra = {"base_price": text(base)}
-    if stop is not None and long and stop > base - _CENT:
-        raise unprocessable("stop_loss.stop_price must be <= base_price - 0.01", **extra)
-    if stop is not None and not long and stop < base + _CENT:
-        raise unprocessable("stop_loss.stop_price must be >= base_price + 0.01", **extra)
-    if profit is not None and long and profit < base + _CENT:
-        raise unprocessable("take_profit.limit_price must be >= base_price + 0.01", **extra)
-    if profit is not None and not long and profit > base - _CENT:
-        raise unprocessable("take_profit.limit_price must be <= base_price - 0.01", **extra)
 
 
 def _check_wash_trade(request: OrderRequest, opposite: Iterable[Order]) -> None:
@@ -222,13 +198,6 @@ def _worst_price(request: OrderRequest, prices: Prices) -> Decimal:
     ask = _ask(request.asset.symbol, prices)
     trail = request.trail_price or (request.trail_percent or ZERO) / 100 * ask
     return max(ask, request.stop_price or ZERO, ask + trail)
-
-
-def _market(request: OrderRequest, prices: Prices) -> Decimal:
-    """What a market order would be filled at now."""
-    quote = prices.quotes.get(request.asset.symbol)
-    side = quote and (quote.ask if request.side is Side.BUY else quote.bid)
-    return side or prices.reckoned(request.asset.symbol)
 
 
 def _ask(symbol: str, prices: Prices) -> Decimal:

@@ -64,7 +64,7 @@ class Desk:
                 self._floor.end(order, Event.CANCELED)
             elif order.status is Status.HELD:
                 self._groups.resume(order)
-            elif order.replaces is None and order.status in {Status.PENDING_NEW, Status.ACCEPTED}:
+            elif order.status is Status.ACCEPTED or (order.replaces is None and order.status is Status.PENDING_NEW):
                 self._floor.bring(order)
             elif order.status not in {Status.PENDING_NEW, Status.PENDING_REPLACE}:
                 self._floor.work(order)
@@ -76,9 +76,8 @@ class Desk:
         A bracket, OCO or OTO has its legs in it.
         """
         self.refuse_if_taken(account, request.client_order_id)
+        self.refuse_late_auction(request)
         auction = is_auction(request.asset, request.time_in_force)
-        if auction and auction_closed(self._hours, self._clock.peek(), opening=self._opening(request)):
-            raise auction_due_refusal(request)
         hold = check(request, account, self._prices)
         check_stop_is_ahead(request, self._prices)
         trading = not auction and self._floor.trades_now(request.asset, extended=request.extended_hours)
@@ -133,6 +132,12 @@ class Desk:
     def refuse_if_taken(self, account: Account, client_order_id: str) -> None:
         if self._store.client_order_id_taken(account.id, client_order_id):
             raise invalid("client_order_id must be unique")
+
+    def refuse_late_auction(self, request: OrderRequest) -> None:
+        """Raises Refusal for an order for the open or the close after its cut-off."""
+        auction = is_auction(request.asset, request.time_in_force)
+        if auction and auction_closed(self._hours, self._clock.peek(), opening=self._opening(request)):
+            raise auction_due_refusal(request)
 
     def _legs(self, account: Account, order: Order, request: OrderRequest) -> list[Order]:
         order.group_id = random_id()

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from paperbroker import matching
 from paperbroker.accounts import Account
 from paperbroker.assets import Assets
-from paperbroker.checks import Hold, check
+from paperbroker.checks import Hold, check, check_stop_is_ahead
 from paperbroker.desk import Desk
 from paperbroker.errors import malformed, unprocessable
+from paperbroker.exits import check_changed_exits
 from paperbroker.faults import Facts, Faults
 from paperbroker.floor import Floor, Timers
 from paperbroker.groups import Groups
@@ -96,6 +97,11 @@ class Replacing:
         request = self._request(old, changes)
         self._desk.refuse_if_taken(account, request.client_order_id)
         check_request(request)
+        self._desk.refuse_late_auction(request)
+        if old.group_role is not None:
+            check_changed_exits(old, request, self._groups.others(old), self._prices)
+        elif request.stop_price != old.stop_price:
+            check_stop_is_ahead(request, self._prices)
         hold = self._check(account, old, request)
         new = self._new_order(account, old, request, hold)
         self._floor.take_off(old)
@@ -168,7 +174,7 @@ class Replacing:
         )
         new.replaces = old.id
         new.asked_qty = request.qty
-        new.order_class, new.position_intent, new.due_ns = old.order_class, old.position_intent, old.due_ns
+        new.order_class, new.position_intent = old.order_class, old.position_intent
         if old.time_in_force is new.time_in_force:
             new.expires_ns = old.expires_ns
         new.group_id, new.group_role, new.parent_id = old.group_id, old.group_role, old.parent_id
@@ -223,6 +229,10 @@ class Replacing:
         self._ledger.change(old, Event.REPLACED)
         new.qty = left
         new.hold_price, new.hold_qty = new.full_hold_price, min(new.full_hold_qty, left)
+        if new.due_ns is not None:  # it is for the open or the close now
+            self._ledger.change(new, Event.ACCEPTED)
+            self._floor.bring(new)
+            return
         self._ledger.change(new, Event.HELD if held else Event.NEW)
         if not held:
             self._floor.work(new)

@@ -78,6 +78,8 @@ class Orders:
         for name, sign in (("after", ">"), ("until", "<")):
             if (ns := instant(call.query, name)) is not None:
                 where.add(f"submitted_ns {sign} ?", ns)
+        if call.query.get("after_order_id") and call.query.get("before_order_id"):
+            raise unprocessable("only one of after_order_id and before_order_id is accepted")
         for name, sign in (("after_order_id", ">"), ("before_order_id", "<")):
             if order_id := call.query.get(name):
                 sql = "select submitted_ns, seq from orders where account_id = ? and id = ?"

@@ -3,10 +3,12 @@
 Capitalised booleans, dates and times, comma-separated lists, as Alpaca's clients send them.
 """
 
+import re
+
 from starlette.datastructures import QueryParams
 
 from paperbroker.errors import Refusal, invalid, unprocessable
-from paperbroker.timestamps import parse
+from paperbroker.timestamps import SECOND, parse
 
 _LARGEST_PAGE = 1_000_000
 # all that Alpaca knows; there are orders and assets of us_equity and crypto
@@ -41,6 +43,12 @@ def instant(query: QueryParams, name: str) -> int | None:
         raise unprocessable(f"{name}: {error}") from None
 
 
+def instant_or_epoch(query: QueryParams, name: str) -> int | None:
+    """The same, or seconds since 1970."""
+    given = query.get(name, "")
+    return int(given) * SECOND if re.fullmatch(r"\d{9,10}", given, re.ASCII) else instant(query, name)
+
+
 def words(query: QueryParams, name: str) -> list[str]:
     """A comma-separated list, also given by repeating the parameter."""
     return [word.strip() for given in query.getlist(name) for word in given.split(",") if word.strip()]
@@ -70,4 +78,4 @@ def some_of(query: QueryParams, name: str, choices: tuple[str, ...]) -> list[str
 
 
 def _not_a_choice(name: str, choices: tuple[str, ...]) -> Refusal:
-    return unprocessable(f"{name} must be one of {', '.join(choices)}")
+    return unprocessable(f"{name} must be one of {', '.join(filter(None, choices))}")

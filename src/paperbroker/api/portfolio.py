@@ -4,7 +4,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from paperbroker.api.endpoint import Call, Reply, Routes
-from paperbroker.api.parameters import instant, one_of
+from paperbroker.api.parameters import instant_or_epoch, one_of
 from paperbroker.clock import Clock, Hours
 from paperbroker.equity import MINUTE, EquityPoints, Point
 from paperbroker.errors import unprocessable
@@ -13,7 +13,8 @@ from paperbroker.portfolio import TIMEFRAMES, Entry, Reporting, instants, minus_
 from paperbroker.prices.market import Prices
 from paperbroker.timestamps import SECOND, new_york_date
 
-_DAY = 86_400 * SECOND
+_HOUR = 3600 * SECOND
+_DAY = 24 * _HOUR
 _PERIOD = re.compile(r"(\d{1,4})\s*([DWMAY])", re.IGNORECASE | re.ASCII)
 _TIMEFRAME_NAMES = {name.lower(): name for name in TIMEFRAMES} | {"1hour": "1H", "60min": "1H", "1day": "1D"}
 _CENT, _RATIO = Decimal("0.01"), Decimal("1e-10")
@@ -58,9 +59,9 @@ class Portfolio:
 
 
 def _range(call: Call, now: int) -> tuple[int, int]:
-    start, end = instant(call.query, "start"), instant(call.query, "end")
+    start, end = instant_or_epoch(call.query, "start"), instant_or_epoch(call.query, "end")
     if end is None and call.query.get("date_end"):  # as the legacy SDKs say it
-        end = instant(call.query, "date_end")
+        end = instant_or_epoch(call.query, "date_end")
     given = call.query.get("period", "")
     if start is not None and end is not None and given:
         raise unprocessable("only two of start, end and period are accepted")
@@ -94,7 +95,8 @@ def _timeframe(call: Call, length: int) -> str:
     timeframe = _TIMEFRAME_NAMES.get(given.lower())
     if timeframe is None:
         raise unprocessable(f"timeframe must be one of {', '.join(TIMEFRAMES)}")
-    if timeframe != "1D" and length > 32 * _DAY:
+    days = 32 if call.query.get("period", "").upper() in {"", "1M"} else 30  # a month may have 31, and an hour more
+    if timeframe != "1D" and length > days * _DAY + _HOUR:
         raise unprocessable("only the timeframe 1D is accepted for periods of more than 30 days")
     return timeframe
 

@@ -115,9 +115,9 @@ async def test_watchlists_survive_a_restart(start_broker: Any, client_of: Any) -
 
 
 async def test_history_accepts_every_period_and_timeframe(client: Any) -> None:
-    for period in ("1D", "1W", "1M", "3M", "1A", "all", ""):
+    for period in ("1D", "1W", "1M", "30D", "31D", "3M", "1A", "all", ""):
         for timeframe in ("1Min", "5Min", "15Min", "1H", "1D", ""):
-            long = period in {"3M", "1A", "all"} and timeframe not in {"1D", ""}
+            long = period in {"31D", "3M", "1A", "all"} and timeframe not in {"1D", ""}
             status, body = await client.call(
                 "GET", "/v2/account/portfolio/history", params={"period": period, "timeframe": timeframe}
             )
@@ -217,3 +217,15 @@ async def test_events_survive_a_kill(start_broker: Any, client_of: Any) -> None:
     async with client_of(start_broker().url) as client:
         assert await events(client, 3, since="2020-01-01") == before
         assert order["id"] == before[0]["order"]["id"]
+
+
+async def test_history_and_lists_take_what_the_contract_names(client: Any) -> None:
+    path = "/v2/account/portfolio/history"
+    told = await client.get(path, start="1615919881", end="2021-03-31", timeframe="1D")
+    assert told["timestamp"][0] // 86_400 == 1615919881 // 86_400
+    status, body = await client.call(
+        "GET", "/v2/orders", params={"after_order_id": "a", "before_order_id": "b", "status": "all"}
+    )
+    assert (status, body["message"]) == (422, "only one of after_order_id and before_order_id is accepted")
+    status, body = await client.call("GET", "/v2/account/activities", params={"category": "none"})
+    assert (status, body["message"]) == (422, "category must be one of trade_activity, non_trade_activity")

@@ -196,7 +196,8 @@ async def test_a_stop_that_is_replaced_before_its_take_profit_works_triggers_onc
     exits = {"take_profit": {"limit_price": "220"}, "stop_loss": {"stop_price": "240"}}
     profit = house.send("AAPL", "buy", 1, type="limit", order_class="oco", **exits)
     (stop,) = house.legs(profit)
-    reached = house.replace(stop, stop_price="225")  # the price is there already
+    reached = house.replace(stop, stop_price="235")
+    house.quote("AAPL", "235.00", "235.01")
     house.hand.pass_by(1)
     assert (profit.status, stop.status) == (Status.CANCELED, Status.REPLACED)
     assert (reached.status, reached.filled_qty) == (Status.FILLED, 1)
@@ -216,3 +217,33 @@ async def test_an_exit_whose_cancel_is_turned_down_after_its_entry_was_filled_wo
     house.hand.pass_by(1)
     assert (entry.status, profit.status, stop.status) == (Status.FILLED, Status.NEW, Status.HELD)
     assert profit.hold_qty == 1
+
+
+@pytest.mark.parametrize(
+    ("which", "changes", "why"),
+    [
+        ("stop", {"stop_price": "229"}, "stop_loss.stop_price must be <= base_price - 0.01"),
+        ("stop", {"stop_price": "245"}, "take_profit.limit_price must be > stop_loss.stop_price"),
+        ("profit", {"limit_price": "229"}, "take_profit.limit_price must be >= base_price + 0.01"),
+        ("profit", {"limit_price": "219"}, "take_profit.limit_price must be > stop_loss.stop_price"),
+        ("entry", {"limit_price": "220"}, "stop_loss.stop_price must be <= base_price - 0.01"),
+    ],
+)
+async def test_what_a_group_may_not_be_sent_with_it_may_not_become(
+    house: House, which: str, changes: dict[str, str], why: str
+) -> None:
+    entry = house.send("AAPL", "buy", 10, limit_price="229", **BRACKET)
+    profit, stop = house.legs(entry)
+    house.hand.pass_by(1)
+    order = {"entry": entry, "profit": profit, "stop": stop}[which]
+    assert house.not_replaced(order, **changes) == why
+
+
+async def test_once_the_entry_is_filled_the_stop_may_follow_into_the_profit(house: House) -> None:
+    _, profit, stop = entered(house)
+    house.quote("AAPL", "235.00", "235.01")
+    assert house.not_replaced(stop, stop_price="236") == "stop_loss.stop_price must be <= base_price - 0.01"
+    house.replace(stop, stop_price="234")
+    house.replace(profit, limit_price="234.50")
+    house.hand.pass_by(1)
+    assert (stop.status, profit.status) == (Status.REPLACED, Status.REPLACED)

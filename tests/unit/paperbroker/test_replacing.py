@@ -129,3 +129,32 @@ async def test_a_replacement_that_ended_before_a_restart_gives_the_order_back(ho
     again = House(tmp_path)
     assert [(order.id, order.status) for order in again.account.open_orders.values()] == [(old.id, Status.NEW)]
     await again.store.close()
+
+
+async def test_a_stop_is_not_moved_to_where_the_price_has_been(house: House) -> None:
+    stop = house.send("AAPL", "buy", 1, type="stop", stop_price="240")
+    house.hand.pass_by(1)
+    assert house.not_replaced(stop, stop_price="220") == "stop price must be greater than current price"
+    assert house.replace(stop, stop_price="235").stop_price == 235
+
+
+async def test_what_becomes_an_order_for_the_close_waits_for_it(tmp_path: Path) -> None:
+    house = House(tmp_path, start="2026-11-23T15:45:00-05:00", hours="nyse")
+    house.quote("AAPL", "229.99", "230.00")
+    old, late = (house.send("AAPL", "buy", 1, limit_price="200", time_in_force="gtc") for _ in range(2))
+    house.hand.pass_by(1)
+    new = house.replace(old, time_in_force="cls", limit_price="231")
+    house.hand.pass_by(60)
+    assert (old.status, new.status) == (Status.REPLACED, Status.ACCEPTED)
+    await house.store.settled()
+    await house.store.close()
+    again = House(tmp_path, start="2026-11-23T15:51:00-05:00", hours="nyse")
+    again.quote("AAPL", "229.99", "230.00")
+    again.hand.pass_by(60)
+    assert again.account.open_orders[new.id].status is Status.ACCEPTED
+    refusal = "cls orders must be submitted after 7:00pm and before 3:50pm"
+    assert again.not_replaced(again.account.open_orders[late.id], time_in_force="cls") == refusal
+    again.hand.pass_by(600)
+    await again.store.settled()
+    assert again.account.qty("AAPL") == 1
+    await again.store.close()
