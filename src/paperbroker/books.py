@@ -1,10 +1,12 @@
-"""What only the house can do to an account: trade in it by hand, take a trade back, set it up anew."""
+"""What only the house can do: trade in an account by hand, take a trade back, set it up anew; halt a symbol."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from paperbroker import tables
 from paperbroker.accounts import Account, opening_state
 from paperbroker.activities import bust_activity
 from paperbroker.assets import Asset
@@ -15,6 +17,7 @@ from paperbroker.intake import OrderRequest
 from paperbroker.money import text
 from paperbroker.orders import Side
 from paperbroker.positions import Position
+from paperbroker.prices.quotes import Halt
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Event
 from paperbroker.timestamps import new_york_date, parse, rfc3339
@@ -118,6 +121,23 @@ class Books:
                 given = traded.coin if order.side is Side.SELL else traded.quote_currency
                 if given == coin and account.held(f"{coin}/USD", Side.SELL) > account.qty(f"{coin}/USD"):
                     self._core.floor.end(order, Event.CANCELED)
+
+    def halt(self, symbol: str) -> None:
+        """Orders of the symbol are taken, and neither accepted nor filled until the halt ends."""
+        core = self._core
+        if symbol not in core.floor.halted:
+            core.floor.halted.add(symbol)
+            core.store.put(tables.PUT_HALT, (symbol,))
+            core.prices.halt(Halt(symbol, core.clock.now(), resumed=False))
+
+    def resume(self, symbols: Iterable[str]) -> None:
+        """End the halts of those of the symbols that are halted."""
+        core = self._core
+        for symbol in sorted(core.floor.halted.intersection(symbols)):
+            core.floor.halted.discard(symbol)
+            core.store.put(tables.DROP_HALT, (symbol,))
+            core.prices.halt(Halt(symbol, core.clock.now(), resumed=True))
+        core.floor.wake()
 
     async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
         """Begin anew: no orders, no history, and the holdings that are given (else the opening ones)."""

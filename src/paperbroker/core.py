@@ -76,6 +76,7 @@ def build_core(
         displayed=Displayed() if fills == "displayed" else None,
         faults=faults,
     )
+    floor.halted.update(str(symbol) for (symbol,) in store.read("select symbol from halts"))
     days = Days(
         clock=clock, hours=hours, assets=assets, prices=prices, store=store, ledger=ledger, floor=floor, timers=timers
     )

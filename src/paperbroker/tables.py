@@ -46,6 +46,9 @@ create table if not exists events (seq integer primary key, account_id text not 
 not null);
 create index if not exists events_account on events (account_id, seq);
 
+-- symbols whose trading is halted by hand
+create table if not exists halts (symbol text primary key) without rowid;
+
 create table if not exists watchlists (id text primary key, account_id text not null, body blob not null);
 
 -- what an account was worth; `grain`: the longest of 1, 5, 15 and 60 minutes that ends here
@@ -90,6 +93,10 @@ PUT_ACTIVITY = "insert or ignore into activities (id, account_id, ns, type, orde
 PUT_FILL = "insert into fills (seq, account_id, order_id, body) values (?, ?, ?, ?)"
 
 PUT_EVENT = "insert into events (seq, account_id, ns, body) values (?, ?, ?, ?)"
+
+PUT_HALT = "insert or ignore into halts (symbol) values (?)"
+
+DROP_HALT = "delete from halts where symbol = ?"
 
 PUT_WATCHLIST = (
     "insert into watchlists (id, account_id, body) values (?, ?, ?) on conflict (id) do update set body = excluded.body"

@@ -23,7 +23,7 @@ from paperbroker.books import Books
 from paperbroker.core import Core
 from paperbroker.errors import Refusal, not_found, unprocessable
 from paperbroker.money import parse, text
-from paperbroker.prices.quotes import Halt, Quote, Trade
+from paperbroker.prices.quotes import Quote, Trade
 from paperbroker.timestamps import SECOND, rfc3339
 from paperbroker.timestamps import parse as parse_time
 
@@ -172,20 +172,13 @@ class Control:
         return None
 
     def _halt(self, request: Request, body: Body) -> object:
-        """Orders of the symbol are taken, and neither accepted nor filled until the halt ends."""
-        symbol = self._symbol(request.path_params["symbol"])
-        if symbol not in self._core.floor.halted:
-            self._core.floor.halted.add(symbol)
-            self._core.prices.halt(Halt(symbol, self._core.clock.now(), resumed=False))
+        self._books.halt(self._symbol(request.path_params["symbol"]))
         return None
 
     def _resume(self, request: Request, body: Body) -> object:
         """End the halt of a symbol, or of all (`*`)."""
-        symbol, halted = request.path_params["symbol"], self._core.floor.halted
-        for ended in sorted(halted if symbol == "*" else {self._symbol(symbol)} & halted):
-            halted.discard(ended)
-            self._core.prices.halt(Halt(ended, self._core.clock.now(), resumed=True))
-        self._core.floor.wake()
+        symbol = request.path_params["symbol"]
+        self._books.resume(self._core.floor.halted.copy() if symbol == "*" else {self._symbol(symbol)})
         return None
 
     def _set_clock(self, request: Request, body: Body) -> object:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.paperbroker.house import House
 
+from paperbroker.books import Books
 from paperbroker.statuses import Status
 
 D = Decimal
@@ -161,11 +162,29 @@ async def test_a_coin_that_became_dearer_than_the_money_is_not_bought(house: Hou
 
 
 async def test_a_halted_symbol_waits(house: House) -> None:
-    house.core.floor.halted.add("AAPL")
+    books = Books(house.core)
+    books.halt("AAPL")
     order = house.send("AAPL", "buy", 1)
     house.hand.pass_by(1)
     assert order.status is Status.PENDING_NEW
-    house.core.floor.halted.clear()
-    house.core.floor.wake()
+    books.resume(["AAPL"])
     house.hand.pass_by(1)
     assert order.status is Status.FILLED
+
+
+async def test_a_halt_survives_a_restart(house: House, tmp_path: Path) -> None:
+    """Found by test_whatever_comes: an IOC order that waited for the end of the halt was canceled at the start."""
+    Books(house.core).halt("AAPL")
+    order = house.send("AAPL", "buy", 1)
+    await house.store.settled()
+    await house.store.close()
+    again = House(tmp_path)
+    again.quote("AAPL", "229.99", "230.00")
+    again.hand.pass_by(1)
+    assert again.account.open_orders[order.id].status is Status.PENDING_NEW
+    Books(again.core).resume(["AAPL"])
+    again.hand.pass_by(1)
+    await again.store.settled()
+    assert again.account.qty("AAPL") == 1
+    assert again.store.read("select symbol from halts") == []
+    await again.store.close()

@@ -223,9 +223,10 @@ class Broker(RuleBasedStateMachine):
 
     @rule(symbol=SYMBOL)
     def a_symbol_is_halted_or_resumed(self, symbol: str) -> None:
-        halted = self.house.core.floor.halted
-        (halted.discard if symbol in halted else halted.add)(symbol)
-        self._run(self.house.core.floor.wake)
+        if symbol in self.house.core.floor.halted:
+            self._run(lambda: self.books.resume([symbol]))
+        else:
+            self._run(lambda: self.books.halt(symbol))
 
     @rule(seconds=st.sampled_from([0.002, 0.01, 0.05, 1, 3600]))
     def time_passes(self, seconds: float) -> None:
