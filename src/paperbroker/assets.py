@@ -1,6 +1,7 @@
 """What can be traded: well-known US stocks and funds, and coin pairs, with the increments that orders have to keep.
 
-Ids are derived from the symbol, so that they are the same in every installation. They are not Alpaca's.
+Ids are Alpaca's own where they are known, as clients may have written them down; the others are derived from the
+symbol, so that they are the same in every installation.
 """
 
 import uuid
@@ -74,6 +75,23 @@ PAIRS = (
     ("USDT/USD", "USD Tether / US Dollar", "1", "0.0001"),
     ("XRP/USD", "XRP / US Dollar", "0.1", "0.0001"),
 )
+
+# As Alpaca's documentation and public clients show them.
+KNOWN_IDS = {
+    "AAPL": "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415",
+    "AMZN": "f801f835-bfe6-4a9d-a6b1-ccbb84bfd75f",
+    "BTC/USD": "276e2673-764b-4ab6-a611-caf665ca6340",
+    "BTC/USDT": "c150e086-1e75-44e6-9c2c-093bb1e93139",
+    "ETH/USD": "a1733398-6acc-4e92-af24-0d0667f78713",
+    "GOOG": "f30d734c-2806-4d0d-b145-f9fade61432b",
+    "GOOGL": "69b15845-7c63-4586-b274-1cfdfe9df3d8",
+    "META": "fc6a5dcd-4a70-4b8d-b64f-d83a6dae9ba4",
+    "MSFT": "b6d1aa75-5c9c-4353-a305-9e2caa1925ab",
+    "NFLX": "bb2a26c0-4c77-4801-8afc-82e8142ac7b8",
+    "NVDA": "4ce9353c-66d1-46c2-898f-fce867ab0247",
+    "SPY": "b28f4066-5c6d-479b-a2af-85dc1a8f16fb",
+    "TSLA": "8ccae427-5dd0-45b3-b5fe-7ba5e422c766",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +183,7 @@ class Assets:
         return iter(sorted(self._by_symbol.values(), key=lambda asset: asset.symbol))
 
     def find(self, spelling: str) -> Asset | None:
-        """By `BTC/USD`, `BTCUSD`, `btc/usd` or id; None when there is no such asset."""
+        """By `BTC/USD`, `BTCUSD`, `btc/usd`, `AAPL:NASDAQ`, `AAPL:NASDAQ:us_equity` or id; None when there is none."""
         return self._by_symbol.get(spelling) or self._by_spelling.get(spelling.upper())
 
     def get(self, spelling: str) -> Asset:
@@ -181,8 +199,16 @@ class Assets:
 
     def _add(self, asset: Asset) -> Asset:
         self._by_symbol[asset.symbol] = asset
-        for spelling in (asset.symbol, asset.compact, asset.id.upper()):
-            self._by_spelling[spelling] = asset
+        exact = f"{asset.symbol}:{asset.exchange}"
+        for spelling in (
+            asset.symbol,
+            asset.compact,
+            asset.id,
+            asset.id.replace("-", ""),
+            exact,
+            f"{exact}:{asset.asset_class}",
+        ):
+            self._by_spelling[spelling.upper()] = asset
         return asset
 
 
@@ -212,7 +238,7 @@ def _pair(symbol: str, name: str, smallest: Decimal, increment: Decimal) -> Asse
 
 
 def _asset_id(symbol: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, symbol))
+    return KNOWN_IDS.get(symbol) or str(uuid.uuid5(_NAMESPACE, symbol))
 
 
 def _asset_not_found(spelling: str) -> Refusal:

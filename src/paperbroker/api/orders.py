@@ -4,7 +4,7 @@ import uuid
 
 from paperbroker.accounts import Account
 from paperbroker.api.endpoint import Call, Reply
-from paperbroker.api.parameters import ASSET_CLASSES, flag, instant, one_of, some_of, whole_number, words
+from paperbroker.api.parameters import ASSET_CLASSES, flag, instant, one_of, plain_id, some_of, whole_number, words
 from paperbroker.api.where import Where
 from paperbroker.assets import Assets
 from paperbroker.desk import Desk
@@ -35,10 +35,10 @@ class Orders:
 
     def replace(self, call: Call) -> Reply:
         """200 is no promise: a fill can be faster, and then the new order is rejected."""
-        order_id = call.path["id"].lower()
+        order_id = plain_id(call.path["id"])
         changes = read_changes(call.body)
         if order_id not in call.account.open_orders:
-            raise unprocessable(f"cannot replace order in {self._find(call.account, order_id)[1]} status")
+            raise unprocessable(f"cannot replace order in {self._how_it_ended(call.account, order_id)} status")
         return Reply(self._replacing.replace(call.account, order_id, changes))
 
     def listed(self, call: Call) -> Reply:
@@ -83,7 +83,7 @@ class Orders:
         for name, sign in (("after_order_id", ">"), ("before_order_id", "<")):
             if order_id := call.query.get(name):
                 sql = "select submitted_ns, seq from orders where account_id = ? and id = ?"
-                rows = self._store.read(sql, (call.account.id, order_id.lower()))
+                rows = self._store.read(sql, (call.account.id, plain_id(order_id)))
                 if not rows:
                     raise _no_such_order(order_id)
                 where.add(f"(submitted_ns, seq) {sign} (?, ?)", *rows[0])
@@ -104,11 +104,11 @@ class Orders:
 
     def cancel(self, call: Call) -> Reply:
         """204 means asked, not done; a canceled order is taken as done, another final status is refused (422)."""
-        order_id = call.path["id"].lower()
+        order_id = plain_id(call.path["id"])
         if order_id in call.account.open_orders:
             self._desk.cancel(call.account, order_id)
         else:
-            _, status = self._find(call.account, order_id)
+            status = self._how_it_ended(call.account, order_id)
             if status != Status.CANCELED:
                 raise already_in(status)
         return Reply(None, 204)
@@ -119,6 +119,11 @@ class Orders:
             if order_id in call.account.open_orders:  # canceling one of a group may have ended others
                 self._desk.cancel(call.account, order_id)
         return Reply([{"id": order_id, "status": 200} for order_id in order_ids], 207)
+
+    def _how_it_ended(self, account: Account, order_id: str) -> str:
+        """The status of an order that is not open; what ended it is committed first, so that it is known."""
+        self._store.commit()
+        return self._find(account, order_id)[1]
 
     def _find(self, account: Account, order_id: str) -> tuple[bytes, str]:
         """An order's JSON and status. Raises Alpaca's 404, or 422 for what is no id."""

@@ -4,6 +4,7 @@ Capitalised booleans, dates and times, comma-separated lists, as Alpaca's client
 """
 
 import re
+import uuid
 
 from starlette.datastructures import QueryParams
 
@@ -16,6 +17,14 @@ ASSET_CLASSES = (
     "us_equity", "us_option", "crypto", "crypto_perp", "treasury", "corporate", "global_equity", "us_index",
     "us_equity_chain", "ipo", "all",
 )  # fmt: skip
+
+
+def plain_id(given: str) -> str:
+    """An id as it is kept: lower case with dashes, whichever way a UUID is written; what is none stays as it is."""
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        return given
 
 
 def whole_number(query: QueryParams, name: str, default: int, most: int, least: int = 1) -> int:

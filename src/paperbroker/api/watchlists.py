@@ -1,6 +1,7 @@
 """`/v2/watchlists`, by id and by name."""
 
 from paperbroker.api.endpoint import Call, Reply, Routes
+from paperbroker.api.parameters import plain_id
 from paperbroker.assets import Asset, Assets
 from paperbroker.errors import invalid, malformed, not_found, unprocessable
 from paperbroker.timestamps import rfc3339
@@ -89,7 +90,7 @@ class WatchlistPages:
         if watchlist_id is None:
             found = self._watchlists.named(call.account.id, call.query.get("name", ""))
         else:
-            found = self._watchlists.find(call.account.id, watchlist_id.lower())
+            found = self._watchlists.find(call.account.id, plain_id(watchlist_id))
         if found is None:
             raise not_found("watchlist not found")
         return found
