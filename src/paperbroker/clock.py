@@ -57,9 +57,12 @@ class Market:
 
 
 def market_at(hours: Hours, ns: int) -> Market:
-    """With hours `all` it is always open; a day then ends, and the next one begins, at midnight in New York."""
+    """With hours `all` it is always open; a day then ends at midnight in New York, and the next one begins.
+
+    That is told as a second later: an open market's next opening comes after its close, and clients rely on it.
+    """
     if hours == "all":
-        return Market(True, midnight_after(ns), midnight_after(ns))
+        return Market(True, midnight_after(ns) + SECOND, midnight_after(ns))
     return Market(calendar.session_at(ns) is not None, calendar.next_session(ns).open_ns, calendar.next_close(ns))
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from starlette.datastructures import QueryParams
+
 from paperbroker.api.endpoint import Call, Reply, Routes
 from paperbroker.api.parameters import instant, one_of, whole_number, words
-from paperbroker.api.quotes import COIN_PATHS, asked_assets, check_feed, no_data
+from paperbroker.api.quotes import COIN_PATHS, asked_asset, asked_assets, check_feed, no_data
 from paperbroker.api.quotes_json import bar_fields, quote_fields, trade_fields
-from paperbroker.assets import Asset, Assets
+from paperbroker.assets import Assets
 from paperbroker.clock import Clock
 from paperbroker.errors import Refusal
 from paperbroker.prices.history import Found, History, Kind
@@ -93,7 +95,7 @@ class HistoryPages:
 
     def _single(self, what: What) -> Callable[[Call], Awaitable[Reply]]:
         async def handler(call: Call) -> Reply:
-            symbol = self._stock(call).symbol
+            symbol = self._stock(call)
             found, token = await self._ask(_question(call, what, [symbol], self._clock.peek()))
             return Reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token})
 
@@ -108,7 +110,7 @@ class HistoryPages:
         return handler
 
     async def latest_bar(self, call: Call) -> Reply:
-        symbol = self._stock(call).symbol
+        symbol = self._stock(call)
         bar = (await self._last_minutes([symbol])).get(symbol)
         if bar is None:
             raise no_data(symbol)
@@ -199,19 +201,19 @@ class HistoryPages:
         kind: Kind = "quotes" if question.what == "quotes" else "trades"
         return self._history.events(token.symbol, kind, start, end, descending=descending)
 
-    def _stock(self, call: Call) -> Asset:
+    def _stock(self, call: Call) -> str:
+        """The symbol in the path, known or not. Raises 400 for what cannot be one."""
         check_feed(call)
-        asset = self._assets.find(call.path["symbol"])
-        if asset is None or asset.crypto:
-            raise Refusal(400, None, f"invalid symbol: {call.path['symbol'][:64]}")
-        return asset
+        given = call.path["symbol"]
+        asset = asked_asset(self._assets, given, crypto=False)
+        return asset.symbol if asset else given
 
 
 def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
     """Read the parameters. Raises 400."""
     query = call.query
     try:
-        start, end = instant(query, "start"), instant(query, "end")
+        start, end = _time(query, "start"), _time(query, "end")
         limit = whole_number(query, "limit", DEFAULT_LIMIT, MOST)
         descending = one_of(query, "sort", ("asc", "desc"), "asc") == "desc"
     except Refusal as refusal:
@@ -229,10 +231,19 @@ def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
     return Question(what, symbols, start, end, limit, descending, timeframe, token, now)
 
 
+def _time(query: QueryParams, name: str) -> int | None:
+    try:
+        return instant(query, name)
+    except Refusal as refusal:
+        given = query[name][:64]
+        text = f"Invalid format for parameter {name}: error parsing '{given}' as RFC3339 or 2006-01-02 time"
+        raise Refusal(400, None, f"{text}: {refusal.message}") from None
+
+
 def _timeframe(call: Call) -> Timeframe:
     given = call.query.get("timeframe", "")
     if not given:
-        raise Refusal(400, None, "timeframe is required")
+        raise Refusal(400, None, "Invalid format for parameter timeframe: query parameter 'timeframe' is required")
     try:
         return parse_timeframe(given)
     except ValueError as error:

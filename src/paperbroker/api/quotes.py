@@ -1,5 +1,6 @@
 """Market data by REST: latest quotes and trades, order books."""
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,9 @@ from paperbroker.prices.quotes import Quote, Trade
 Known = TypeVar("Known", Quote, Trade)
 # Alpaca has markets for coins in several places; this one shows the same market in all of them.
 COIN_PATHS = tuple(f"/v1beta3/crypto/{location}" for location in ("us", "us-1", "us-2", "eu-1", "bs-1"))
+# What can be a symbol: Alpaca refuses the rest and leaves out what there is not (alpaca-docs#59; ccxt; apca's tests).
+_STOCK = re.compile(r"[A-Z]+([.-][A-Z]+)*")
+_PAIR = re.compile(r"[A-Z]+/[A-Z]+")
 FEEDS = frozenset({"iex", "sip", "delayed_sip", "otc", "boats", "overnight"})
 
 
@@ -82,17 +86,28 @@ class Quotes:
 
 
 def asked_assets(assets: Assets, call: Call, *, crypto: bool) -> list[Asset]:
-    """The assets of the parameter `symbols`. Raises 400 for what is no stock (or no coin)."""
+    """The assets of the parameter `symbols`, in its order; one that there is not is left out, as Alpaca does.
+
+    Raises 400 for what cannot be a stock's symbol (or a pair of coins).
+    """
     symbols = words(call.query, "symbols")
     if not symbols:
-        raise Refusal(400, None, "symbols is required")
+        raise Refusal(400, None, "Invalid format for parameter symbols: query parameter 'symbols' is required")
     if not crypto:
         check_feed(call)
-    found = [assets.find(symbol) for symbol in symbols]
-    unknown = [s for s, asset in zip(symbols, found, strict=True) if asset is None or asset.crypto != crypto]
-    if unknown:
-        raise Refusal(400, None, f"invalid symbol: {unknown[0][:64]}")
-    return [asset for asset in found if asset is not None]
+    return [asset for symbol in symbols if (asset := asked_asset(assets, symbol, crypto=crypto))]
+
+
+def asked_asset(assets: Assets, symbol: str, *, crypto: bool) -> Asset | None:
+    """The asset, or None when there is none of that name. Raises 400 for what cannot be one."""
+    asset = assets.find(symbol)
+    if asset is not None and asset.crypto == crypto:
+        return asset
+    if crypto and not _PAIR.fullmatch(symbol):
+        raise Refusal(400, None, f"invalid symbol: {symbol[:64]} does not match ^{_PAIR.pattern}$")
+    if not crypto and not _STOCK.fullmatch(symbol):
+        raise Refusal(400, None, f"invalid symbol: {symbol[:64]}")
+    return None
 
 
 def check_feed(call: Call) -> None:

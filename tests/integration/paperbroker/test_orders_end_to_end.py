@@ -193,7 +193,7 @@ async def test_what_is_no_order_id_is_not_the_same_as_an_unknown_one(broker: Any
      "/v2/orders?status=%00", "/v2/orders/not-a-uuid", "/v2/orders:by_client_order_id",
      "/v2/account/activities?page_token=x",
      "/v2/account/activities?date=2026-13-45", "/v2/account/activities?after=9999999-01-01", "/v2/positions/NOPE",
-     "/v2/assets/N%00PE", "/v2/calendar?start=x", "/v2/stocks/quotes/latest", "/v2/stocks/quotes/latest?symbols=NOPE",
+     "/v2/assets/N%00PE", "/v2/calendar?start=x", "/v2/stocks/quotes/latest", "/v2/stocks/quotes/latest?symbols=NO1",
      "/v2/stocks/NOPE/quotes/latest", "/v1beta3/crypto/us/latest/quotes?symbols=AAPL", "/nowhere", "/v2/account/x",
      "/v2/orders?after=0001-01-01T00:00:00%2B23:59", "/v2/calendar?start=0000-01-01"],
 )  # fmt: skip

@@ -204,6 +204,112 @@ async def test_words_that_there_are_and_are_not(broker: Any, client_of: Any, pat
         assert status == 200 or isinstance(body["message"], str)
 
 
+async def test_an_id_may_be_written_without_dashes_and_in_capitals(broker: Any, client_of: Any) -> None:
+    """As the Rust client writes every id."""
+    async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
+        order = {
+            "symbol": "AAPL",
+            "qty": "1",
+            "side": "buy",
+            "type": "limit",
+            "limit_price": "1",
+            "time_in_force": "day",
+        }
+        placed = (await client.call("POST", "/v2/orders", json=order))[1]
+        plain = placed["id"].replace("-", "")
+        assert (await client.get(f"/v2/orders/{plain.upper()}"))["id"] == placed["id"]
+        later = await client.get("/v2/orders", status="all", after_order_id=plain)
+        assert later == []
+        status, replaced = await client.call("PATCH", f"/v2/orders/{plain}", json={"qty": "2"})
+        assert (status, replaced["replaces"]) == (200, placed["id"])
+        status, _ = await client.call("DELETE", f"/v2/orders/{replaced['id'].replace('-', '')}")
+        assert status == 204
+        made = (await client.call("POST", "/v2/watchlists", json={"name": "mine"}))[1]
+        assert (await client.get(f"/v2/watchlists/{made['id'].replace('-', '')}"))["name"] == "mine"
+        assert (await client.get(f"/v2/assets/{placed['asset_id'].replace('-', '')}"))["symbol"] == "AAPL"
+
+
+@pytest.mark.parametrize("time_in_force", ["fok", "ioc"])
+async def test_a_cancel_that_comes_as_an_order_ends_finds_it_canceled(
+    broker: Any, client_of: Any, time_in_force: str
+) -> None:
+    """Not in the state that was committed before."""
+    order = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1"}
+    async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
+        for _ in range(50):
+            placed = (await client.call("POST", "/v2/orders", json={**order, "time_in_force": time_in_force}))[1]
+            status, answer = await client.call("DELETE", f"/v2/orders/{placed['id']}")
+            assert status == 204, answer
+
+
+@pytest.mark.parametrize("spelling", ["AAPL:NASDAQ", "AAPL:NASDAQ:us_equity", "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415"])
+async def test_an_asset_is_known_by_every_spelling(broker: Any, client_of: Any, spelling: str) -> None:
+    async with client_of(broker.url, f"mock-{uuid.uuid4()}") as client:
+        assert (await client.get(f"/v2/assets/{spelling}"))["symbol"] == "AAPL"
+        order = {"symbol": spelling, "qty": "1", "side": "buy", "type": "limit", "limit_price": "1"}
+        status, placed = await client.call("POST", "/v2/orders", json={**order, "time_in_force": "day"})
+        assert (status, placed["symbol"]) == (200, "AAPL")
+        for other in ("AAPL:NYSE", "AAPL:NASDAQ:crypto"):
+            assert (await client.call("GET", f"/v2/assets/{other}"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v2/stocks/quotes/latest?symbols=SPY,NOSUCHSYMBOL", {"quotes": {"SPY"}}),
+        ("/v2/stocks/snapshots?symbols=SPY,NO.SUCH", {"SPY"}),
+        ("/v2/stocks/bars?symbols=NOSUCH&timeframe=1Day", {"bars": set(), "next_page_token": None}),
+        ("/v2/stocks/NOSUCH/trades", {"trades": [], "symbol": "NOSUCH", "next_page_token": None}),
+        ("/v1beta3/crypto/us/bars?symbols=DOES/NOTEXIST&timeframe=1Day", {"bars": set(), "next_page_token": None}),
+        ("/v1beta3/crypto/us/latest/trades?symbols=BTC/USD,DOES/NOTEXIST", {"trades": {"BTC/USD"}}),
+    ],
+)
+async def test_prices_of_what_there_is_not_are_left_out(
+    broker: Any, client_of: Any, path: str, expected: object
+) -> None:
+    """Alpaca's answer is 200 for whatever could be a symbol."""
+    async with client_of(broker.url) as client:
+        found = await client.get(path)
+        if isinstance(expected, set):
+            assert set(found) == expected
+        else:
+            assert {k: set(v) if isinstance(v, dict) else v for k, v in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/v2/stocks/quotes/latest?symbols=SPY,ABC123", "invalid symbol: ABC123"),
+        ("/v2/stocks/ABC123/bars?timeframe=1Day", "invalid symbol: ABC123"),
+        ("/v1beta3/crypto/us/bars?symbols=NOPE&timeframe=1Day", "invalid symbol: NOPE does not match ^[A-Z]+/[A-Z]+$"),
+        (
+            "/v2/stocks/bars?timeframe=1Day",
+            "Invalid format for parameter symbols: query parameter 'symbols' is required",
+        ),
+        (
+            "/v2/stocks/bars?symbols=A",
+            "Invalid format for parameter timeframe: query parameter 'timeframe' is required",
+        ),
+        (
+            "/v2/stocks/trades?symbols=A&start=soon",
+            "Invalid format for parameter start: error parsing 'soon' as RFC3339",
+        ),
+    ],
+)
+async def test_prices_of_what_cannot_be_are_refused(broker: Any, client_of: Any, path: str, message: str) -> None:
+    async with client_of(broker.url) as client:
+        status, body = await client.call("GET", path)
+        assert status == 400
+        assert body["message"].startswith(message)
+
+
+async def test_an_open_markets_next_opening_follows_its_close(broker: Any, client_of: Any) -> None:
+    async with client_of(broker.url) as client:
+        clock = await client.get("/v2/clock")
+        assert clock["is_open"]
+        assert clock["timestamp"] < clock["next_close"] < clock["next_open"]
+
+
 async def test_the_calendar_by_the_day_of_settlement(broker: Any, client_of: Any) -> None:
     async with client_of(broker.url) as client:
         days = await client.get("/v2/calendar", start="2026-11-27", end="2026-11-27", date_type="SETTLEMENT")
