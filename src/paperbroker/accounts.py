@@ -1,12 +1,13 @@
 """An account: its cash and positions, what its open orders hold back, and what it can still buy.
 
 Margin arithmetic, simplified from Reg T: stocks cost 1/multiplier of their value, coins cost all of it and cannot be
-borrowed against. A fresh account has 100,000 USD (buying power 200,000) and 0.5 BTC at the price of the moment.
+borrowed against. A fresh account has 100,000 USD (buying power 200,000) and no positions, as Alpaca's, or those that
+the broker was started with.
 """
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 
@@ -20,8 +21,6 @@ from paperbroker.positions import Position
 from paperbroker.prices.market import Prices
 
 OPENING_CASH = Decimal(100_000)
-OPENING_COIN = "BTC/USD"
-OPENING_COIN_QTY = Decimal("0.5")
 MAINTENANCE = Decimal("0.3")
 ONE = Decimal(1)
 
@@ -249,14 +248,12 @@ def price_of(position: Position, prices: Prices) -> Decimal:
     return position.avg_entry_price if current is None else current
 
 
-def open_account(key: str, prices: Prices, ns: int, day: date) -> Account:
-    """A fresh account, at its first contact."""
-    return Account(opening_state(key, prices, ns, day))
-
-
-def opening_state(key: str, prices: Prices, ns: int, day: date) -> AccountState:
-    price = prices.reckoned(OPENING_COIN)
-    state = AccountState(account_id_of(key), key, ns, day)
-    state.positions = {OPENING_COIN: Position(OPENING_COIN, OPENING_COIN_QTY, price, ns)}
-    state.last_equity = OPENING_CASH + dollars(OPENING_COIN_QTY * price)
-    return state
+def open_account(
+    key: str, holdings: Mapping[str, Decimal], prices: Prices, ns: int, day: date, cash: Decimal = OPENING_CASH
+) -> Account:
+    """A fresh account that holds so much of each symbol, entered at the price of the moment."""
+    state = AccountState(account_id_of(key), key, ns, day, cash)
+    state.positions = {symbol: Position(symbol, qty, prices.reckoned(symbol), ns) for symbol, qty in holdings.items()}
+    account = Account(state)
+    state.last_equity = account.figures(prices).equity
+    return account

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -67,6 +68,7 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> ASGIApp:
         hours=settings.hours,
         seed=settings.seed,
         fills=settings.fills,
+        opening=_opening(settings, assets),
     )
     store, ledger, desk = core.store, core.ledger, core.desk
     store.on_failure = lambda _: on_failure()
@@ -140,6 +142,19 @@ def _time_and_prices(settings: Settings, assets: Assets, prices: Prices) -> tupl
     wall = Clock()
     shift = Shift(start_ns, wall.peek(), settings.speed)
     return wall, TapeFeed(tape, clock, prices, assets, shift), TapeHistory(settings.tape, shift)
+
+
+def _opening(settings: Settings, assets: Assets) -> dict[str, Decimal]:
+    """What a fresh account holds, by the symbol under which it is kept."""
+    opening: dict[str, Decimal] = {}
+    for symbol, qty in settings.positions.items():
+        asset = assets.find(symbol)
+        if asset is None:
+            raise BadSettings(f"--positions: there is no asset {symbol[:40]!r}")
+        if asset.crypto and qty < 0:
+            raise BadSettings(f"--positions: coins cannot be held short, as {symbol} is")
+        opening[asset.holding] = qty
+    return opening
 
 
 def _check_calendar(settings: Settings, ns: int) -> None:

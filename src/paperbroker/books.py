@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from paperbroker import tables
-from paperbroker.accounts import Account, opening_state
+from paperbroker.accounts import OPENING_CASH, Account, open_account
 from paperbroker.activities import bust_activity
 from paperbroker.assets import Asset
 from paperbroker.core import Core
@@ -16,7 +16,6 @@ from paperbroker.ids import id_of
 from paperbroker.intake import OrderRequest
 from paperbroker.money import text
 from paperbroker.orders import Side
-from paperbroker.positions import Position
 from paperbroker.prices.quotes import Halt
 from paperbroker.rules import parse_order
 from paperbroker.statuses import Event
@@ -147,17 +146,14 @@ class Books:
                 core.floor.end(order, Event.CANCELED)
             await core.store.settled()
         ns = core.clock.now()
-        state = opening_state(account.state.key, core.prices, ns, new_york_date(ns))
-        state.created_ns = account.state.created_ns
-        if cash is not None:
-            state.cash = cash
+        holdings = core.ledger.opening
         if positions is not None:
-            state.positions = {}
-            for symbol, qty in positions.items():
-                holding = core.assets.get(symbol).holding
-                state.positions[holding] = Position(holding, qty, core.prices.reckoned(holding), ns)
-        account.state = state
-        state.last_equity = account.figures(core.prices).equity
+            holdings = {core.assets.get(symbol).holding: qty for symbol, qty in positions.items()}
+        fresh = open_account(
+            account.state.key, holdings, core.prices, ns, new_york_date(ns), OPENING_CASH if cash is None else cash
+        )
+        fresh.state.created_ns = account.state.created_ns
+        account.state = fresh.state
         for statement in _FORGET:
             core.store.put(statement, (account.id,))
         core.store.put_account(account)

@@ -20,7 +20,7 @@ from paperbroker.api.patience import PatientConnection
 from paperbroker.app import build
 from paperbroker.log import log_to_stderr
 from paperbroker.prices.tape import TapeError
-from paperbroker.settings import BadSettings, Settings, parse_now
+from paperbroker.settings import BadSettings, Settings, parse_now, parse_positions
 
 _PREFIX = "PAPERBROKER_"
 
@@ -146,6 +146,9 @@ def run(
     prices: Annotated[
         str, typer.Option(envvar=_PREFIX + "PRICES", help="generated, or pushed by PUT /paper/v1/prices")
     ] = "generated",
+    positions: Annotated[
+        str, typer.Option(envvar=_PREFIX + "POSITIONS", help="what a fresh account holds: BTC/USD=0.5,AAPL=10")
+    ] = "",
     record: Annotated[
         Path | None, typer.Option(envvar=_PREFIX + "RECORD", help="write every answer into this file as a JSON line")
     ] = None,
@@ -178,6 +181,7 @@ def run(
             fills="paper" if fills == "paper" else "displayed",
             prices="generated" if prices == "generated" else "pushed",
             record=record,
+            positions=parse_positions(positions),
         )
     except BadSettings as problem:
         raise typer.Exit(_explain(str(problem))) from None

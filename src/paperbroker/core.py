@@ -1,7 +1,10 @@
 """The broker without its API: the one function that puts its parts together, for the application and for tests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from paperbroker.assets import Assets
@@ -20,6 +23,7 @@ from paperbroker.replacing import Replacing
 from paperbroker.store import Store
 
 Fills = Literal["paper", "displayed"]
+_NOTHING: Mapping[str, Decimal] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,11 @@ def build_core(
     hours: Hours = "all",
     seed: int = 1,
     fills: Fills = "paper",
+    opening: Mapping[str, Decimal] = _NOTHING,
 ) -> Core:
-    """Open the store and wire the parts. Raises sqlite3.Error, OSError."""
+    """Open the store and wire the parts; `opening` is what a fresh account holds. Raises sqlite3.Error, OSError."""
     store, faults = Store(folder), Faults()
-    ledger = Ledger(clock, assets, prices, store)
+    ledger = Ledger(clock, assets, prices, store, opening)
     groups = Groups(assets, ledger)
     dice = Dice(seed)
     executions = Executions(clock=clock, assets=assets, prices=prices, store=store, ledger=ledger)

@@ -4,7 +4,7 @@ The event is applied, kept, and told once committed.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 
@@ -30,11 +30,15 @@ Listener = Callable[[Update], None]
 class Ledger:
     """All accounts of one broker, by id and by key."""
 
-    def __init__(self, clock: Clock, assets: Assets, prices: Prices, store: Store) -> None:
+    def __init__(
+        self, clock: Clock, assets: Assets, prices: Prices, store: Store, opening: Mapping[str, Decimal]
+    ) -> None:
+        """`opening`: what a fresh account holds, by symbol."""
         self._clock = clock
         self._assets = assets
         self._prices = prices
         self._store = store
+        self.opening = opening
         self._by_id: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
         self.listeners: list[Listener] = []  # told of every update after its commit
@@ -52,7 +56,7 @@ class Ledger:
         account = self._by_key.get(key)
         if account is None:
             ns = self._clock.now()
-            account = open_account(key, self._prices, ns, new_york_date(ns))
+            account = open_account(key, self.opening, self._prices, ns, new_york_date(ns))
             self._add(account)
             self._store.put_account(account)
             _log.info("account opened", extra={"account": account.id, "key": key})
@@ -61,7 +65,7 @@ class Ledger:
     def stranger(self) -> Account:
         """An account that is nobody's and is not kept: for what is answered without a key."""
         ns = self._clock.now()
-        return open_account("", self._prices, ns, new_york_date(ns))
+        return open_account("", {}, self._prices, ns, new_york_date(ns))
 
     def load(self) -> list[Order]:
         """Read the accounts and their open orders from the store; returns the orders, oldest first."""

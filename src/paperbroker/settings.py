@@ -1,6 +1,8 @@
 """The options, each a flag and an environment variable of the same name (`--port`, `PAPERBROKER_PORT`)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +21,7 @@ class BadSettings(Exception):
 class Settings:
     """`start_ns`: where the broker's clock (with a tape: the replay) begins.
 
-    `requests_per_minute` and `stream_symbols` 0: any.
+    `requests_per_minute` and `stream_symbols` 0: any. `positions`: what a fresh account holds, by symbol.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +38,7 @@ class Settings:
     fills: Fills = "paper"
     prices: PriceSource = "generated"
     record: Path | None = None
+    positions: Mapping[str, Decimal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tape is None and (self.rebase or self.speed != 1.0):
@@ -56,3 +59,17 @@ def parse_now(given: str | None) -> int | None:
         return parse(given)
     except (ValueError, OverflowError) as error:
         raise BadSettings(f"--now: {error}") from None
+
+
+def parse_positions(given: str) -> dict[str, Decimal]:
+    """`--positions`: `BTC/USD=0.5,AAPL=10`; a short position is negative. Raises BadSettings."""
+    found: dict[str, Decimal] = {}
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        symbol, _, qty = (word.strip() for word in part.partition("="))
+        try:
+            found[symbol] = Decimal(qty)
+        except InvalidOperation:
+            found[symbol] = Decimal(0)
+        if not symbol or not found[symbol].is_finite() or found[symbol] == 0:
+            raise BadSettings(f"--positions: {part[:40]!r} is not SYMBOL=QUANTITY, such as BTC/USD=0.5")
+    return found

@@ -16,6 +16,7 @@ from oms.up.child import ChildSpec
 
 MOCK_KEY = "mock"
 _BROKER_PORT = 8100
+_OPENING = "BTC/USD=0.5"  # so that the guide's second order, which sells bitcoin, fills too
 _SECRETS = frozenset(
     {
         "ALPACA_API_KEY", "ALPACA_API_SECRET", "APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "OMS_API_TOKEN",
@@ -129,7 +130,7 @@ def oms_children(settings: Settings) -> tuple[ChildSpec, ...]:
 
 def broker_child(settings: Settings, port: int) -> ChildSpec:
     """The paper broker: PAPERBROKER_* from the environment and `.env` reach it, secrets do not."""
-    env = {**_of_the_broker(), **os.environ, "PYTHONUNBUFFERED": "1"}
+    env = {"PAPERBROKER_POSITIONS": _OPENING, **_of_the_broker(), **os.environ, "PYTHONUNBUFFERED": "1"}
     where = ("--host", "127.0.0.1", "--port", str(port), "--data", str(settings.data / "paperbroker"))
     return ChildSpec(
         "broker",

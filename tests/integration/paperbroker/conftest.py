@@ -15,7 +15,7 @@ END_SECONDS = 60.0
 
 
 class Broker:
-    """A running process; `url` is its address."""
+    """A running process; `url` is its address. Fresh accounts hold half a bitcoin, to have something to sell."""
 
     def __init__(self, data: Path, *options: str, environment: dict[str, str] | None = None) -> None:
         self._log = (data.parent / f"{data.name}.log").open("ab")
@@ -25,7 +25,7 @@ class Broker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PAPERBROKER_POSITIONS": "BTC/USD=0.5", **(environment or {})},
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

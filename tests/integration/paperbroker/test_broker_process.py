@@ -174,6 +174,26 @@ async def test_fees_of_an_ended_day_are_posted_at_midnight_or_at_the_next_start(
         assert float(newest["net_amount"]) == pytest.approx(-0.1 * float(second["filled_avg_price"]) * 0.0025)
 
 
+async def test_a_fresh_account_holds_nothing_or_what_the_broker_was_told(
+    start_broker: Any, client_of: Any, tmp_path: Path
+) -> None:
+    broker = start_broker(environment={"PAPERBROKER_POSITIONS": ""})
+    async with client_of(broker.url) as client:
+        assert await client.get("/v2/positions") == []
+        account = await client.get("/v2/account")
+        assert (account["equity"], account["cash"], account["last_equity"]) == ("100000", "100000", "100000")
+    broker = start_broker("--positions", "btcusd=0.5, AAPL=-10", data=tmp_path / "other")
+    async with client_of(broker.url) as client:
+        held = {position["symbol"]: position["qty"] for position in await client.get("/v2/positions")}
+        assert held == {"AAPL": "-10", "BTCUSD": "0.5"}
+        account = await client.get("/v2/account")
+        assert (account["cash"], float(account["last_equity"]) > 100_000) == ("100000", True)
+        broker.end(signal.SIGKILL)
+    broker = start_broker(data=tmp_path / "other", environment={"PAPERBROKER_POSITIONS": ""})
+    async with client_of(broker.url) as client:
+        assert len(await client.get("/v2/positions")) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -186,6 +206,10 @@ async def test_fees_of_an_ended_day_are_posted_at_midnight_or_at_the_next_start(
         (["--data", "/proc/nowhere"], "give another one with --data"),
         (["--host", "256.1.1.1"], "give another --host or --port"),
         (["--requests-per-minute", "-1"], "requests-per-minute"),
+        (["--positions", "BTC/USD"], "'BTC/USD' is not SYMBOL=QUANTITY"),
+        (["--positions", "AAPL=1,MSFT=nan"], "'MSFT=nan' is not SYMBOL=QUANTITY"),
+        (["--positions", "NOSUCH=1"], "there is no asset 'NOSUCH'"),
+        (["--positions", "BTCUSD=-1"], "coins cannot be held short"),
     ],
 )
 def test_bad_options_are_explained(options: list[str], says: str, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def test_latest_bars_and_books(client: Any) -> None:
         ("/v2/stocks/quotes", {"symbols": "AAPL", "sort": "sideways"}),
         ("/v2/stocks/quotes", {"symbols": "AAPL", "page_token": "rubbish"}),
         ("/v2/stocks/quotes", {"symbols": "AAPL", "start": "2026-11-20", "end": "2026-11-19"}),
-        ("/v2/stocks/NOSUCH/quotes", {}),
+        ("/v2/stocks/NO1/quotes", {}),
     ],
 )
 async def test_questions_that_make_no_sense_get_400(client: Any, path: str, parameters: dict[str, str]) -> None:

@@ -220,6 +220,8 @@ async def test_an_id_may_be_written_without_dashes_and_in_capitals(broker: Any, 
         assert (await client.get(f"/v2/orders/{plain.upper()}"))["id"] == placed["id"]
         later = await client.get("/v2/orders", status="all", after_order_id=plain)
         assert later == []
+        while (await client.get(f"/v2/orders/{plain}"))["status"] != "new":
+            await asyncio.sleep(0.01)
         status, replaced = await client.call("PATCH", f"/v2/orders/{plain}", json={"qty": "2"})
         assert (status, replaced["replaces"]) == (200, placed["id"])
         status, _ = await client.call("DELETE", f"/v2/orders/{replaced['id'].replace('-', '')}")

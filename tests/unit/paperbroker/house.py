@@ -64,7 +64,7 @@ class Hand(Clock):
 
 
 class House:
-    """A broker without its API."""
+    """A broker without its API; a fresh account holds half a bitcoin."""
 
     def __init__(
         self, folder: Path, *, start: str = "2026-11-23T12:00:00-05:00", hours: Hours = "all", fills: Fills = "paper"
@@ -72,7 +72,14 @@ class House:
         self.hand = Hand(start)
         self.assets, self.prices = Assets(), Prices()
         self.core = build_core(
-            folder, clock=self.hand, timers=self.hand, assets=self.assets, prices=self.prices, hours=hours, fills=fills
+            folder,
+            clock=self.hand,
+            timers=self.hand,
+            assets=self.assets,
+            prices=self.prices,
+            hours=hours,
+            fills=fills,
+            opening={"BTC/USD": D("0.5")},
         )
         self.store, self.ledger, self.desk = self.core.store, self.core.ledger, self.core.desk
         self.told: list[tuple[Event, Execution | None]] = []

@@ -31,7 +31,7 @@ def prices() -> Prices:
 
 @pytest.fixture
 def account(prices: Prices) -> Account:
-    return open_account("mock", prices, 1, date(2026, 11, 23))
+    return open_account("mock", {"BTC/USD": D("0.5")}, prices, 1, date(2026, 11, 23))
 
 
 def book(account: Account, prices: Prices, symbol: str, side: Side, qty: str, price: str, fee: str = "0") -> None:
