@@ -46,6 +46,14 @@ def at(day: date, hour: int, minute: int = 0) -> int:
     return to_ns(datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK))
 
 
+def utc_date(ns: int) -> date:
+    return datetime.fromtimestamp(ns // SECOND, UTC).date()
+
+
+def utc_midnight(day: date) -> int:
+    return to_ns(datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+
 def midnight_after(ns: int) -> int:
     """The next midnight in New York, strictly later."""
     return _midnight_after_hour(ns // _HOUR)

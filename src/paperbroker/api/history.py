@@ -6,11 +6,11 @@ them takes long; `next_page_token` tells where it goes on.
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal
 
 from starlette.datastructures import QueryParams
@@ -26,11 +26,11 @@ from paperbroker.prices.history import Found, History, Kind
 from paperbroker.prices.market import Prices
 from paperbroker.prices.quotes import Bar, Quote, Trade
 from paperbroker.prices.timeframes import MINUTE, Timeframe, parse_timeframe
-from paperbroker.timestamps import at, new_york_date
 
 DEFAULT_LIMIT, MOST = 1000, 10_000
 ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
-PAGE_SECONDS = 0.5  # of searching; then a page ends
+_OFFSET = re.compile(r"([Zz]|[+ -]\d\d:?\d\d)$", re.ASCII)
+PAGE_SECONDS = 2.0  # of searching; then a page ends
 What = Kind | Literal["bars"]
 _LATEST_NS = 60 * MINUTE
 
@@ -104,14 +104,14 @@ class HistoryPages:
     def _latest_bars(self, *, crypto: bool) -> Callable[[Call], Awaitable[Reply]]:
         async def handler(call: Call) -> Reply:
             symbols = [asset.symbol for asset in asked_assets(self._assets, call, crypto=crypto)]
-            bars = await self._last_minutes(symbols)
+            bars = await self.last_minutes(symbols)
             return Reply({"bars": {symbol: bar_fields(bar) for symbol, bar in bars.items()}})
 
         return handler
 
     async def latest_bar(self, call: Call) -> Reply:
         symbol = self._stock(call)
-        bar = (await self._last_minutes([symbol])).get(symbol)
+        bar = (await self.last_minutes([symbol])).get(symbol)
         if bar is None:
             raise no_data(symbol)
         return Reply({"symbol": symbol, "bar": bar_fields(bar)})
@@ -119,19 +119,18 @@ class HistoryPages:
     async def last_days(self, symbols: list[str]) -> dict[str, list[Bar]]:
         """The bar of the day that is running and of the one before, of each symbol."""
         now = self._clock.peek()
-        yesterday = at(new_york_date(now) - timedelta(days=1), 0)
+        days = {symbol: Timeframe(1, "Day").of(symbol) for symbol in symbols}
 
         def search() -> dict[str, list[Bar]]:
-            day = Timeframe(1, "Day")
             found = {
-                symbol: self._history.bars(symbol, day, yesterday, now, present_ns=now, descending=True)
-                for symbol in symbols
+                symbol: self._history.bars(symbol, day, day.before(now), now, present_ns=now, descending=True)
+                for symbol, day in days.items()
             }
             return {symbol: [bar for _, bar in bars if isinstance(bar, Bar)] for symbol, bars in found.items()}
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, search)
 
-    async def _last_minutes(self, symbols: list[str]) -> dict[str, Bar]:
+    async def last_minutes(self, symbols: list[str]) -> dict[str, Bar]:
         """The last minute bar that is complete; else the one that is running."""
         now = self._clock.peek()
 
@@ -192,7 +191,7 @@ class HistoryPages:
         if question.timeframe is not None:
             return self._history.bars(
                 token.symbol,
-                question.timeframe,
+                question.timeframe.of(token.symbol),
                 start,
                 end,
                 present_ns=question.present_ns,
@@ -214,13 +213,14 @@ def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
     query = call.query
     try:
         start, end = _time(query, "start"), _time(query, "end")
-        limit = whole_number(query, "limit", DEFAULT_LIMIT, MOST)
+        limit = _limit(query)
         descending = one_of(query, "sort", ("asc", "desc"), "asc") == "desc"
     except Refusal as refusal:
         raise Refusal(400, None, refusal.message) from None
     if end is not None and len(query["end"].strip()) == 10:
         end += 24 * 60 * MINUTE - 1  # a day is meant as a whole
-    start = at(new_york_date(now), 0) if start is None else start
+    if start is None:
+        start = Timeframe(1, "Day", utc="/" in symbols[0] if symbols else False).start_of(now)
     if end is not None and end < start:
         raise Refusal(400, None, "end should not be before start")
     timeframe = _timeframe(call) if what == "bars" else None
@@ -231,13 +231,22 @@ def _question(call: Call, what: What, symbols: list[str], now: int) -> Question:
     return Question(what, symbols, start, end, limit, descending, timeframe, token, now)
 
 
+def _limit(query: QueryParams) -> int:
+    if (given := query.get("limit", "")).isdecimal() and int(given[:9]) > MOST:
+        raise Refusal(400, None, f"invalid limit: larger than the allowed maximum of {MOST}")
+    return whole_number(query, "limit", DEFAULT_LIMIT, MOST)
+
+
 def _time(query: QueryParams, name: str) -> int | None:
+    """A date, or a time with its offset, without which the prices' side of Alpaca refuses it."""
+    given, reason = query.get(name, "").strip(), "a time needs its offset"
     try:
-        return instant(query, name)
+        if len(given) <= len("2026-11-23") or _OFFSET.search(given):
+            return instant(query, name)
     except Refusal as refusal:
-        given = query[name][:64]
-        text = f"Invalid format for parameter {name}: error parsing '{given}' as RFC3339 or 2006-01-02 time"
-        raise Refusal(400, None, f"{text}: {refusal.message}") from None
+        reason = refusal.message
+    text = f"Invalid format for parameter {name}: error parsing '{given[:64]}' as RFC3339 or 2006-01-02 time"
+    raise Refusal(400, None, f"{text}: {reason}")
 
 
 def _timeframe(call: Call) -> Timeframe:

@@ -1,4 +1,7 @@
-"""Quotes, trades and bars as Alpaca sends them: JSON numbers with exactly the decimals that prices have."""
+"""Quotes, trades and bars as Alpaca sends them: JSON numbers with exactly the decimals that prices have.
+
+Their fields are in the order of the alphabet, which tables that clients make of them take over.
+"""
 
 import struct
 from decimal import Decimal
@@ -42,41 +45,50 @@ Form = type[JsonForm] | type[MsgpackForm]
 
 def quote_fields(quote: Quote, form: Form = JsonForm) -> dict[str, object]:
     """Without symbol and kind, as in REST answers; coins have no exchanges and conditions."""
-    prices = {"bp": form.number(quote.bid), "bs": form.number(quote.bid_size)}
-    prices |= {"ap": form.number(quote.ask), "as": form.number(quote.ask_size)}
+    ask, bid = form.number(quote.ask), form.number(quote.bid)
+    ask_size, bid_size, time = form.number(quote.ask_size), form.number(quote.bid_size), form.time(quote.ns)
     if "/" in quote.symbol:
-        return {**prices, "t": form.time(quote.ns)}
-    exchanges = {"bx": quote.bid_exchange, "ax": quote.ask_exchange, "c": ["R"], "z": "C"}
-    return {**prices, **exchanges, "t": form.time(quote.ns)}
+        return {"ap": ask, "as": ask_size, "bp": bid, "bs": bid_size, "t": time}
+    return {
+        "ap": ask,
+        "as": ask_size,
+        "ax": quote.ask_exchange,
+        "bp": bid,
+        "bs": bid_size,
+        "bx": quote.bid_exchange,
+        "c": ["R"],
+        "t": time,
+        "z": "C",
+    }
 
 
 def book_fields(quote: Quote, form: Form = JsonForm) -> dict[str, object]:
     """An order book of one level on each side: nothing is known of the others."""
     return {
-        "t": form.time(quote.ns),
-        "b": [{"p": form.number(quote.bid), "s": form.number(quote.bid_size)}],
         "a": [{"p": form.number(quote.ask), "s": form.number(quote.ask_size)}],
+        "b": [{"p": form.number(quote.bid), "s": form.number(quote.bid_size)}],
+        "t": form.time(quote.ns),
     }
 
 
 def trade_fields(trade: Trade, form: Form = JsonForm) -> dict[str, object]:
-    common = {"i": trade.id, "p": form.number(trade.price), "s": form.number(trade.size), "t": form.time(trade.ns)}
+    price, size, time = form.number(trade.price), form.number(trade.size), form.time(trade.ns)
     if "/" in trade.symbol:
-        return {**common, "tks": "B" if trade.buyer else "S"}
-    return {**common, "x": trade.exchange, "c": ["@"], "z": "C"}
+        return {"i": trade.id, "p": price, "s": size, "t": time, "tks": "B" if trade.buyer else "S"}
+    return {"c": ["@"], "i": trade.id, "p": price, "s": size, "t": time, "x": trade.exchange, "z": "C"}
 
 
 def bar_fields(bar: Bar, form: Form = JsonForm) -> dict[str, object]:
     average = (bar.value / bar.volume).quantize(Decimal("1e-6")) if bar.volume else bar.close
     return {
-        "o": form.number(bar.open),
+        "c": form.number(bar.close),
         "h": form.number(bar.high),
         "l": form.number(bar.low),
-        "c": form.number(bar.close),
-        "v": form.number(bar.volume),
         "n": bar.trades,
-        "vw": form.number(average),
+        "o": form.number(bar.open),
         "t": form.time(bar.ns),
+        "v": form.number(bar.volume),
+        "vw": form.number(average),
     }
 
 

@@ -39,11 +39,15 @@ class Snapshots:
 
     async def _of(self, assets: list[Asset]) -> dict[str, dict[str, object]]:
         symbols = [asset.symbol for asset in assets]
-        days = {} if self._past is None else await self._past.last_days(symbols)
-        return {symbol: self._one(symbol, days.get(symbol, [])) for symbol in symbols}
+        if self._past is None:
+            return {symbol: self._one(symbol, [], None) for symbol in symbols}
+        days = await self._past.last_days(symbols)
+        quiet = [symbol for symbol in symbols if symbol not in self._prices.minute_bars]
+        minutes = await self._past.last_minutes(quiet)
+        return {symbol: self._one(symbol, days.get(symbol, []), minutes.get(symbol)) for symbol in symbols}
 
-    def _one(self, symbol: str, days: list[Bar]) -> dict[str, object]:
-        """What there is not is left out. `days`: today's bar and yesterday's."""
+    def _one(self, symbol: str, days: list[Bar], minute: Bar | None) -> dict[str, object]:
+        """What there is not is left out. `days`: today's bar and yesterday's; `minute`: what was before the broker."""
         prices = self._prices
         parts: dict[str, object] = {}
         if trade := prices.trades.get(symbol):
@@ -52,7 +56,7 @@ class Snapshots:
             parts["latestQuote"] = quote_fields(quote)
         today, yesterday = days if len(days) == 2 else (prices.day_bars.get(symbol), None)
         for name, bar in (
-            ("minuteBar", prices.minute_bars.get(symbol)),
+            ("minuteBar", prices.minute_bars.get(symbol, minute)),
             ("dailyBar", today),
             ("prevDailyBar", yesterday or prices.previous_day_bars.get(symbol)),
         ):

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from paperbroker.prices.levels import reference_price
 from paperbroker.prices.quotes import Bar, Halt, Quote, Trade
-from paperbroker.timestamps import SECOND, midnight_after
+from paperbroker.prices.timeframes import Timeframe
+from paperbroker.timestamps import SECOND
 
 MINUTE = 60 * SECOND
 
@@ -132,10 +133,12 @@ class Prices:
     def _add_to_day(self, trade: Trade) -> None:
         symbol = trade.symbol
         if trade.ns >= self._day_ends.get(symbol, 0):
-            self._day_ends[symbol] = midnight_after(trade.ns)
+            day = Timeframe(1, "Day").of(symbol)
+            begin = day.start_of(trade.ns)
+            self._day_ends[symbol] = day.after(begin)
             if (yesterday := self.day_bars.get(symbol)) is not None:
                 self.previous_day_bars[symbol] = yesterday
-            self.day_bars[symbol] = Bar.of(trade, midnight_after(trade.ns - 24 * 3600 * SECOND))
+            self.day_bars[symbol] = Bar.of(trade, begin)
         else:
             self.day_bars[symbol].add(trade)
 

@@ -1,11 +1,11 @@
-"""The windows of bars: minutes, hours, days, weeks and months, counted from New York's midnight."""
+"""The windows of bars: minutes, hours, days, weeks and months, counted from midnight: New York's, for coins UTC's."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from paperbroker.timestamps import SECOND, at, new_york_date
+from paperbroker.timestamps import SECOND, at, new_york_date, utc_date, utc_midnight
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -23,31 +23,42 @@ _ALLOWED = {
 
 @dataclass(frozen=True, slots=True)
 class Timeframe:
-    """`number` of `unit` (Min, Hour, Day, Week, Month)."""
+    """`number` of `unit` (Min, Hour, Day, Week, Month), counted from New York's midnight or from UTC's."""
 
     number: int
     unit: str
+    utc: bool = False
 
     @property
-    def short(self) -> bool:
-        """An hour or less: reckoned trade by trade."""
-        return self.unit == "Min" or (self.unit == "Hour" and self.number == 1)
+    def minutes(self) -> int | None:
+        """How long a window is, if it is an hour or less."""
+        if self.unit == "Hour" and self.number == 1:
+            return 60
+        return self.number if self.unit == "Min" else None
+
+    def of(self, symbol: str) -> "Timeframe":
+        """The windows of a symbol: a coin's day is UTC's, as Alpaca's bars of 2026 are."""
+        return Timeframe(self.number, self.unit, utc="/" in symbol)
 
     def start_of(self, ns: int) -> int:
         """The beginning of the window in which an instant lies."""
-        day = new_york_date(ns)
+        day = self._day(ns)
         if self.unit in {"Min", "Hour"}:
-            midnight, step = at(day, 0), self._step()
+            midnight, step = self._midnight(day), self._step()
             return midnight + (ns - midnight) // step * step
-        return at(self._first_day(day), 0)
+        return self._midnight(self._first_day(day))
 
     def after(self, start_ns: int) -> int:
         """The beginning of the window that follows the one that begins at `start_ns`."""
-        day = new_york_date(start_ns)
+        day = self._day(start_ns)
         if self.unit in {"Min", "Hour"}:
-            return min(start_ns + self._step(), at(day + timedelta(days=1), 0))
+            return min(start_ns + self._step(), self._midnight(day + timedelta(days=1)))
         longest = {"Day": 1, "Week": 7}.get(self.unit, self.number * 31)
-        return at(self._first_day(day + timedelta(days=longest)), 0)
+        return self._midnight(self._first_day(day + timedelta(days=longest)))
+
+    def before(self, ns: int) -> int:
+        """The beginning of the window before the one in which an instant lies."""
+        return self.start_of(self.start_of(ns) - 1)
 
     def windows(self, start_ns: int, end_ns: int, *, descending: bool) -> Iterator[tuple[int, int]]:
         """Beginning and end of every window that begins between start and end, both included."""
@@ -62,6 +73,12 @@ class Timeframe:
         while begin <= end_ns:
             yield begin, self.after(begin)
             begin = self.after(begin)
+
+    def _day(self, ns: int) -> date:
+        return utc_date(ns) if self.utc else new_york_date(ns)
+
+    def _midnight(self, day: date) -> int:
+        return utc_midnight(day) if self.utc else at(day, 0)
 
     def _step(self) -> int:
         return self.number * (MINUTE if self.unit == "Min" else HOUR)

@@ -1,7 +1,8 @@
 """The past of the generated prices, computed again from seed, symbol and time.
 
-Quotes, trades and bars of an hour or less are exactly what was streamed. A day has some 30,000 changes, so that longer
-bars are estimated: the middle price at regular instants, and the volume that the level makes likely.
+Quotes, trades and bars of less than five minutes are exactly what was streamed, and in the last hours those of an hour
+or less. A day has some 30,000 changes, so that other bars are estimated: the middle price at regular instants, and the
+volume that the level makes likely.
 """
 
 from collections import OrderedDict
@@ -11,12 +12,14 @@ from decimal import Decimal
 from paperbroker.prices.history import Found, Kind, bar_of, joined
 from paperbroker.prices.levels import LEVELS
 from paperbroker.prices.quotes import Bar, Quote, Size, Trade
-from paperbroker.prices.timeframes import MINUTE, Timeframe
+from paperbroker.prices.timeframes import HOUR, MINUTE, Timeframe
 from paperbroker.prices.walk import Walk
 from paperbroker.timestamps import SECOND
 
 _KEPT_MINUTES = 20_000
-_SAMPLES = 64
+_FEWEST_SAMPLES, _SAMPLES = 8, 64
+_ALWAYS_EXACT = 4  # minutes; longer bars are as long as they are recent
+_RECENT = 6 * HOUR
 _SHARE_OF_TRADES = Decimal("0.4")  # as in `walk`: how many changes of the quote come with a trade
 
 
@@ -51,7 +54,7 @@ class WalkHistory:
             last = min(end, present)
             if last <= begin:
                 yield begin, None
-            elif timeframe.short:
+            elif timeframe.minutes and (timeframe.minutes <= _ALWAYS_EXACT or begin >= present - _RECENT):
                 minutes = (self._minute(symbol, ns) for ns in range(begin, last, MINUTE))
                 yield begin, joined((bar for bar in minutes if bar is not None), begin)
             else:
@@ -76,8 +79,9 @@ class WalkHistory:
 
     def _estimate(self, symbol: str, start_ns: int, end_ns: int) -> Bar:
         walk, level = self._walk(symbol), LEVELS[symbol]
-        step = (end_ns - start_ns) // _SAMPLES
-        prices = [walk.middle(start_ns + index * step) for index in range(_SAMPLES)] + [walk.middle(end_ns)]
+        samples = min(_SAMPLES, max(_FEWEST_SAMPLES, (end_ns - start_ns) // MINUTE))
+        step = (end_ns - start_ns) // samples
+        prices = [walk.middle(start_ns + index * step) for index in range(samples)] + [walk.middle(end_ns)]
         trades = max(1, int((end_ns - start_ns) / SECOND * level.per_second * float(_SHARE_OF_TRADES)))
         volume: Size = trades * level.size if "/" in symbol else int(trades * level.size)
         average = sum(prices, Decimal(0)) / len(prices)

@@ -115,6 +115,7 @@ async def test_latest_bars_and_books(client: Any) -> None:
         ("/v2/stocks/quotes", {"symbols": "AAPL", "page_token": "rubbish"}),
         ("/v2/stocks/quotes", {"symbols": "AAPL", "start": "2026-11-20", "end": "2026-11-19"}),
         ("/v2/stocks/NO1/quotes", {}),
+        ("/v2/stocks/bars", {"symbols": "AAPL", "timeframe": "1Day", "start": "2026-11-20T10:00:00"}),
     ],
 )
 async def test_questions_that_make_no_sense_get_400(client: Any, path: str, parameters: dict[str, str]) -> None:

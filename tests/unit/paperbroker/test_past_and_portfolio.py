@@ -30,9 +30,9 @@ instants_of_time = st.integers(parse("2020-01-01"), parse("2030-01-01"))
 
 
 @settings(deadline=None)
-@given(st.sampled_from(TIMEFRAMES), instants_of_time)
-def test_every_instant_lies_in_one_window_and_windows_follow_each_other(given_frame: str, ns: int) -> None:
-    frame = parse_timeframe(given_frame)
+@given(st.sampled_from(TIMEFRAMES), st.sampled_from(["AAPL", "BTC/USD"]), instants_of_time)
+def test_every_instant_lies_in_one_window_and_windows_follow_each_other(given_frame: str, symbol: str, ns: int) -> None:
+    frame = parse_timeframe(given_frame).of(symbol)
     begin = frame.start_of(ns)
     assert begin <= ns < frame.after(begin)
     assert frame.start_of(frame.after(begin)) == frame.after(begin)
@@ -40,14 +40,39 @@ def test_every_instant_lies_in_one_window_and_windows_follow_each_other(given_fr
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(TIMEFRAMES), instants_of_time, st.integers(0, 40))
-def test_windows_are_the_same_forwards_and_backwards(given_frame: str, start: int, days: int) -> None:
-    frame = parse_timeframe(given_frame)
+@given(st.sampled_from(TIMEFRAMES), st.sampled_from(["AAPL", "BTC/USD"]), instants_of_time, st.integers(0, 40))
+def test_windows_are_the_same_forwards_and_backwards(given_frame: str, symbol: str, start: int, days: int) -> None:
+    frame = parse_timeframe(given_frame).of(symbol)
     end = start + days * 3600 * SECOND
     forwards = list(frame.windows(start, end, descending=False))
     assert forwards[::-1] == list(frame.windows(start, end, descending=True))
     assert all(first[1] == second[0] for first, second in pairwise(forwards))
     assert all(start <= begin <= end for begin, _ in forwards)
+
+
+def test_a_coins_day_is_utcs_and_a_stocks_new_yorks() -> None:
+    day, hours = parse_timeframe("1Day"), parse_timeframe("4Hour")
+    assert day.of("BTC/USD").start_of(NOON) == parse("2026-11-20T00:00:00Z")
+    assert day.of("AAPL").start_of(NOON) == parse("2026-11-20T05:00:00Z")
+    assert hours.of("BTC/USD").start_of(NOON) == parse("2026-11-20T16:00:00Z")
+    assert day.of("BTC/USD").before(NOON) == parse("2026-11-19T00:00:00Z")
+
+
+def test_bars_of_minutes_are_exact_when_they_are_recent_and_near_it_before() -> None:
+    history = WalkHistory(1)
+    now = parse("2026-11-20T17:00:00Z")
+
+    def bars(timeframe: str, begin: int, end: int) -> list[Bar]:
+        found = history.bars("KO", parse_timeframe(timeframe), begin, end, present_ns=now, descending=False)
+        return [bar for _, bar in found if isinstance(bar, Bar)]
+
+    for hours, exact in ((1, True), (9, False)):
+        begin = now - hours * 3600 * SECOND
+        minutes = bars("1Min", begin, begin + 29 * MINUTE)
+        (half,) = bars("30Min", begin, begin)
+        high, low = max(bar.high for bar in minutes), min(bar.low for bar in minutes)
+        assert ((half.high, half.low, half.trades) == (high, low, sum(bar.trades for bar in minutes))) is exact
+        assert abs(half.high - high) / high < Decimal("0.005") > abs(half.low - low) / low
 
 
 @pytest.mark.parametrize(
