@@ -51,7 +51,7 @@ class Server:
 
 def an_order(number: int) -> bytes:
     symbol = ("BAC", "F", "T", "PFE")[number % 4]
-    body = {"symbol": symbol, "qty": "0.01", "side": "buy", "type": "market", "time_in_force": "day"}
+    body = {"symbol": symbol, "qty": "0.1", "side": "buy", "type": "market", "time_in_force": "day"}
     return msgspec.json.encode({**body, "client_order_id": f"bench-{number}"})
 
 

@@ -152,7 +152,9 @@ class Asset:
             "shortable": self.shortable,
             "easy_to_borrow": self.shortable,
             "fractionable": self.fractionable,
-            "attributes": [] if self.crypto or not self.fractionable else ["fractional_eh_enabled"],
+            "attributes": []
+            if self.crypto or not self.fractionable
+            else ["fractional_eh_enabled", "has_options", "overnight_tradable"],
         }
         if self.min_order_size is None or self.price_increment is None:
             return {**common, "borrow_status": "easy_to_borrow" if self.shortable else "hard_to_borrow"}

@@ -25,6 +25,7 @@ from paperbroker.prices.market import Prices
 SHORT_MARGIN = Decimal("1.03")  # a short sale is reckoned at 3 % above the ask (Alpaca, "Buying power")
 SMALLEST_EQUITY_FOR_SHORTS = Decimal(2000)
 SMALLEST_COIN_COST = Decimal(10)
+SMALLEST_STOCK_COST = Decimal(1)
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -115,8 +116,7 @@ def _check_buy(request: OrderRequest, account: Account, prices: Prices) -> Hold:
     price = _worst_price(request, prices)
     cost = request.notional if request.qty is None or request.notional is not None else request.qty * price
     assert cost is not None  # noqa: S101  (one of the two is given)
-    if asset.crypto:
-        _check_smallest_cost(asset, cost, prices)
+    _check_smallest_cost(asset, cost, prices)
     if asset.quote_currency != "USD":
         _check_balance(asset, account, cost)
         return Hold(price, ZERO, "buy_to_open")
@@ -128,10 +128,11 @@ def _check_buy(request: OrderRequest, account: Account, prices: Prices) -> Hold:
 
 
 def _check_smallest_cost(asset: Asset, cost: Decimal, prices: Prices) -> None:
-    """Coins are bought for 10 USD at least; in another currency, for its worth."""
+    """Coins are bought for 10 USD at least, in another currency for its worth; stocks for one."""
+    smallest = SMALLEST_COIN_COST if asset.crypto else SMALLEST_STOCK_COST
     rate = Decimal(1) if asset.quote_currency == "USD" else prices.reckoned(f"{asset.quote_currency}/USD")
-    if cost * rate < SMALLEST_COIN_COST:
-        raise forbidden(f"cost basis must be >= minimal amount of order {SMALLEST_COIN_COST}")
+    if cost * rate < smallest:
+        raise forbidden(f"cost basis must be >= minimal amount of order {smallest}")
 
 
 def _check_balance(asset: Asset, account: Account, cost: Decimal) -> None:
@@ -164,7 +165,8 @@ def _check_available(request: OrderRequest, account: Account, existing: Decimal,
     asset = request.asset
     if asset.crypto:
         raise insufficient_balance(asset.coin, asset.quote_currency, qty, existing, available)
-    raise insufficient_qty(asset.compact, qty, available, existing, held)
+    related = [order.id for order in account.open_on(asset.symbol, request.side) if order.hold_qty]
+    raise insufficient_qty(asset.compact, qty, available, existing, held, related)
 
 
 def _check_short(request: OrderRequest, account: Account, prices: Prices) -> Hold:

@@ -107,9 +107,9 @@ def auction_due(hours: Hours, ns: int, *, opening: bool) -> int:
 
 
 def auction_closed(hours: Hours, ns: int, *, opening: bool) -> bool:
-    """Whether orders for the open (9:28 to 19:00) or the close (10 minutes before it to 19:00) are refused now."""
+    """Whether orders for the open (9:28 to 19:00) or the close (5 minutes before it to 19:00) are refused now."""
     session = calendar.session_on(new_york_date(ns)) if hours == "nyse" else None
     if session is None:
         return False
-    cut_off = session.open_ns - 120 * SECOND if opening else session.close_ns - 600 * SECOND
+    cut_off = session.open_ns - 120 * SECOND if opening else session.close_ns - 300 * SECOND
     return cut_off <= ns < at(session.day, 19)

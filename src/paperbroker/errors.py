@@ -15,7 +15,7 @@ from paperbroker.money import text
 class Refusal(Exception):
     """Answered as `{"code", "message", ...extras}`; `code` None leaves the code out, as Alpaca's 401 does."""
 
-    def __init__(self, status: int, code: int | None, message: str, **extras: str) -> None:
+    def __init__(self, status: int, code: int | None, message: str, **extras: object) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
@@ -50,12 +50,12 @@ def invalid(message: str) -> Refusal:
     return Refusal(422, 40010001, message)
 
 
-def unprocessable(message: str, **extras: str) -> Refusal:
+def unprocessable(message: str, **extras: object) -> Refusal:
     """A request that is understood and not possible."""
     return Refusal(422, 42210000, message, **extras)
 
 
-def forbidden(message: str, **extras: str) -> Refusal:
+def forbidden(message: str, **extras: object) -> Refusal:
     return Refusal(403, 40310000, message, **extras)
 
 
@@ -79,13 +79,18 @@ def insufficient_buying_power(available: Decimal, cost_basis: Decimal) -> Refusa
     return forbidden("insufficient buying power", buying_power=text(available), cost_basis=text(cost_basis))
 
 
-def insufficient_qty(symbol: str, requested: Decimal, available: Decimal, existing: Decimal, held: Decimal) -> Refusal:
+def insufficient_qty(
+    symbol: str, requested: Decimal, available: Decimal, existing: Decimal, held: Decimal, related_orders: list[str]
+) -> Refusal:
+    """`related_orders`: the ids of those that hold the quantity; left out when there are none."""
+    related: dict[str, object] = {"related_orders": related_orders} if related_orders else {}
     return forbidden(
         f"insufficient qty available for order (requested: {text(requested)}, available: {text(available)})",
         available=text(available),
         existing_qty=text(existing),
         held_for_orders=text(held),
         symbol=symbol,
+        **related,
     )
 
 
@@ -107,6 +112,14 @@ def wash_trade(existing_order_id: str, reason: str) -> Refusal:
         existing_order_id=existing_order_id,
         reject_reason=reason,
     )
+
+
+def not_to_be_replaced(status: str) -> Refusal:
+    """A PATCH of an order in a status in which there is nothing, or not yet anything, to replace."""
+    words = {"replaced": "order already replaced", "pending_replace": "order already pending replacement"}
+    if status in {"accepted", "pending_new", "pending_cancel"}:
+        return unprocessable(f"cannot replace order in {status} status")
+    return unprocessable(words.get(status, "order is not open"))
 
 
 def already_in(status: str) -> Refusal:

@@ -142,7 +142,7 @@ def choice(value: object, name: str, kind: type[Choice]) -> Choice:
     """One of an enumeration's words. Raises Refusal."""
     found = kind.__members__.get(value.upper()) if isinstance(value, str) and value.islower() else None
     if found is None:
-        raise invalid(f"invalid {name}, must be one of {', '.join(kind)}")
+        raise invalid(f"invalid {'order type' if name == 'type' else name}")
     return found
 
 

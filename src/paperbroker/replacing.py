@@ -16,7 +16,7 @@ from paperbroker.accounts import Account
 from paperbroker.assets import Assets
 from paperbroker.checks import Hold, check, check_stop_is_ahead
 from paperbroker.desk import Desk
-from paperbroker.errors import malformed, unprocessable
+from paperbroker.errors import malformed, not_to_be_replaced, unprocessable
 from paperbroker.exits import check_changed_exits
 from paperbroker.faults import Facts, Faults
 from paperbroker.floor import Floor, Timers
@@ -125,7 +125,7 @@ class Replacing:
     def _request(self, old: Order, changes: Changes) -> OrderRequest:
         """The old order with the changes. Raises Refusal for what cannot be changed."""
         if old.status in _NOT_NOW:
-            raise unprocessable(f"cannot replace order in {old.status} status")
+            raise not_to_be_replaced(old.status)
         if old.notional is not None or old.qty is None:
             raise unprocessable("notional orders cannot be replaced")
         asset = self._assets[old.symbol]
@@ -242,7 +242,7 @@ class Replacing:
 
 def _check_qty(old: Order, qty: Decimal, *, crypto: bool) -> None:
     if qty != old.qty and old.is_complex:
-        raise unprocessable(f"qty of {old.order_class} orders cannot be replaced")
+        raise unprocessable("qty cannot be changed for advanced orders")
     if crypto:
         return
     if old.qty is not None and old.qty != old.qty.to_integral_value() and qty != old.qty:

@@ -46,8 +46,10 @@ def _check_amount(request: OrderRequest) -> None:
     amount = request.qty if request.notional is None else request.notional
     if amount is None:
         raise invalid("qty or notional is required")
+    if request.notional is not None and decimals(amount) > 2:
+        raise unprocessable("notional value must be limited to 2 decimal places")
     if amount % NINE_DECIMALS:
-        raise unprocessable("qty and notional take at most 9 decimal places")
+        raise unprocessable("qty takes at most 9 decimal places")
 
 
 def _check_prices(request: OrderRequest) -> None:
@@ -67,7 +69,8 @@ def _check_prices(request: OrderRequest) -> None:
     if kind is OrderType.TRAILING_STOP and trails != 1:
         raise invalid("trailing stop orders must specify one of trail_price or trail_percent")
     if kind is not OrderType.TRAILING_STOP and trails:
-        raise invalid(f"{_spoken(kind)} orders require no trail_price or trail_percent")
+        name = "trail_percent" if request.trail_price is None else "trail_price"
+        raise invalid(f"{_spoken(kind)} orders must not have {name}")
     if request.trail_percent is not None and request.trail_percent >= LARGEST_TRAIL_PERCENT:
         raise unprocessable("trail_percent must be < 100")
 
@@ -183,7 +186,7 @@ def _check_exits(request: OrderRequest) -> None:
 
 def auction_due_refusal(request: OrderRequest) -> Refusal:
     """Sent between its cut-off and 19:00."""
-    cut_off = "9:28am" if request.time_in_force is TimeInForce.OPG else "3:50pm"
+    cut_off = "9:28am" if request.time_in_force is TimeInForce.OPG else "3:55pm"
     return forbidden(f"{request.time_in_force} orders must be submitted after 7:00pm and before {cut_off}")
 
 

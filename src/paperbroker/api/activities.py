@@ -36,7 +36,8 @@ class Activities:
         if category and types:
             raise unprocessable("only one of activity_types and category is accepted")
         if types:
-            where.among("type", [kind.upper() for kind in types])
+            kinds = [kind.upper() for kind in types]
+            where.among("type", kinds + ["CFEE"] * ("MISC" in kinds))  # MISC: all but fills, dividends and cash
         if category:
             where.add(_CATEGORIES[category])
         if order_id := query.get("order_id"):

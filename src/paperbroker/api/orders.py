@@ -8,7 +8,7 @@ from paperbroker.api.parameters import ASSET_CLASSES, flag, instant, one_of, pla
 from paperbroker.api.where import Where
 from paperbroker.assets import Assets
 from paperbroker.desk import Desk
-from paperbroker.errors import Refusal, already_in, invalid, not_found, unprocessable
+from paperbroker.errors import Refusal, already_in, invalid, not_found, not_to_be_replaced, unprocessable
 from paperbroker.order_json import with_legs
 from paperbroker.orders import Side
 from paperbroker.replacing import Replacing, read_changes
@@ -38,7 +38,7 @@ class Orders:
         order_id = plain_id(call.path["id"])
         changes = read_changes(call.body)
         if order_id not in call.account.open_orders:
-            raise unprocessable(f"cannot replace order in {self._how_it_ended(call.account, order_id)} status")
+            raise not_to_be_replaced(self._how_it_ended(call.account, order_id))
         return Reply(self._replacing.replace(call.account, order_id, changes))
 
     def listed(self, call: Call) -> Reply:

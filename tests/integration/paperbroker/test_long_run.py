@@ -21,7 +21,7 @@ async def trade(client: Any, first: int) -> None:
 
     async def send() -> None:
         for number in numbers:
-            status, answer = await client.order("F", qty="0.01", client_order_id=f"long-{number}")
+            status, answer = await client.order("F", qty="0.1", client_order_id=f"long-{number}")
             assert status == 200, answer
 
     await asyncio.gather(*(send() for _ in range(IN_FLIGHT)))
@@ -49,6 +49,6 @@ async def test_memory_does_not_grow_with_orders_long_done(start_broker: Any, cli
     again = start_broker("--requests-per-minute", "0")
     async with client_of(again.url) as client:
         assert resident_mb(again.process.pid) < before
-        status, answer = await client.order("F", qty="0.01", client_order_id="long-0")
+        status, answer = await client.order("F", qty="0.1", client_order_id="long-0")
         assert (status, answer["code"]) == (422, 40010001)
         assert await client.get("/v2/orders", status="open") == []

@@ -201,6 +201,27 @@ async def test_what_open_orders_hold_is_not_available_twice(house: House) -> Non
     assert house.refused("AAPL", "buy", 1000, limit_price="150").extras["buying_power"] == "50000"
 
 
+async def test_a_refused_sale_names_the_orders_that_hold_the_shares(house: House) -> None:
+    house.send("AAPL", "buy", 5)
+    house.hand.pass_by(1)
+    holding = [house.send("AAPL", "sell", qty, limit_price="300").id for qty in (3, 2)]
+    assert house.refused("AAPL", "sell", 1, limit_price="300").extras == {
+        "available": "0", "existing_qty": "5", "held_for_orders": "5", "symbol": "AAPL", "related_orders": holding,
+    }  # fmt: skip
+    house.desk.cancel(house.account, holding[0])
+    house.desk.cancel(house.account, holding[1])
+    house.hand.pass_by(1)
+    assert "related_orders" not in house.refused("AAPL", "sell", 6, limit_price="300").extras
+
+
+async def test_stocks_are_bought_for_a_dollar_at_least(house: House) -> None:
+    refusal = house.refused("AAPL", "buy", "0.004")
+    assert (refusal.code, refusal.message) == (40310000, "cost basis must be >= minimal amount of order 1")
+    house.send("AAPL", "buy", "0.005")
+    house.hand.pass_by(1)
+    house.send("AAPL", "sell", "0.001")
+
+
 async def test_shorting_works_and_flips_are_refused_either_way(house: House) -> None:
     short = house.send("AAPL", "sell", 10)
     house.hand.pass_by(1)

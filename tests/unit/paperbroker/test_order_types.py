@@ -135,7 +135,7 @@ async def test_opg_is_worked_on_at_the_open_and_cls_at_the_close(tmp_path: Path)
     house.hand.pass_by(6.5 * 3600)
     assert at_close.status is Status.FILLED
     refusal = house.refused("AAPL", "buy", 1, time_in_force="cls")
-    assert (refusal.code, refusal.message) == (40310000, "cls orders must be submitted after 7:00pm and before 3:50pm")
+    assert (refusal.code, refusal.message) == (40310000, "cls orders must be submitted after 7:00pm and before 3:55pm")
 
 
 async def test_displayed_sizes_are_respected(tmp_path: Path) -> None:

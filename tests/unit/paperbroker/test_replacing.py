@@ -96,7 +96,7 @@ async def test_what_cannot_be_replaced_is_refused(house: House) -> None:
     house.send("AAPL", "buy", 1, limit_price="1", client_order_id="taken")
     assert house.not_replaced(fresh, qty="5", client_order_id="taken") == "client_order_id must be unique"
     house.replace(fresh, qty="5")
-    assert house.not_replaced(fresh, qty="4") == "cannot replace order in pending_replace status"
+    assert house.not_replaced(fresh, qty="4") == "order already pending replacement"
     money = house.send("AAPL", "buy", None, notional="100", limit_price="200")
     house.hand.pass_by(1)
     assert house.not_replaced(money, limit_price="201") == "notional orders cannot be replaced"
@@ -148,11 +148,11 @@ async def test_what_becomes_an_order_for_the_close_waits_for_it(tmp_path: Path) 
     assert (old.status, new.status) == (Status.REPLACED, Status.ACCEPTED)
     await house.store.settled()
     await house.store.close()
-    again = House(tmp_path, start="2026-11-23T15:51:00-05:00", hours="nyse")
+    again = House(tmp_path, start="2026-11-23T15:56:00-05:00", hours="nyse")
     again.quote("AAPL", "229.99", "230.00")
     again.hand.pass_by(60)
     assert again.account.open_orders[new.id].status is Status.ACCEPTED
-    refusal = "cls orders must be submitted after 7:00pm and before 3:50pm"
+    refusal = "cls orders must be submitted after 7:00pm and before 3:55pm"
     assert again.not_replaced(again.account.open_orders[late.id], time_in_force="cls") == refusal
     again.hand.pass_by(600)
     await again.store.settled()
