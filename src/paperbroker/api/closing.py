@@ -4,25 +4,23 @@ A position is closed by an order like any other, so it is refused like any other
 the position.
 """
 
-import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 
 from paperbroker.accounts import Account
 from paperbroker.api.endpoint import Call, Reply, Routes
+from paperbroker.api.round_trip import leaving, wait_while
 from paperbroker.assets import Asset, Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, invalid, not_found, unprocessable
 from paperbroker.money import NINE_DECIMALS, decimals, floor_to, parse, text
-from paperbroker.orders import OrderType
+from paperbroker.orders import OrderType, Side
 from paperbroker.positions import Position
 from paperbroker.rules import parse_order
 
 CANCEL_SECONDS = 1.0  # how long cancels may take before the positions are closed all the same
 UNDER_WAY_SECONDS = 0.25  # and market orders that are about to be filled, such as those of the same request before
-_POLL_SECONDS = 0.002
 _HUNDRED = Decimal(100)
 
 
@@ -36,12 +34,13 @@ class Closing:
     def routes(self) -> Routes:
         return [("/v2/positions", "DELETE", self.all), ("/v2/positions/{symbol:path}", "DELETE", self.one)]
 
-    def one(self, call: Call) -> Reply:
+    async def one(self, call: Call) -> Reply:
         """All of it, `qty` of it, or a `percentage` (0 to 100) of it; answers the order."""
         spelling = call.path["symbol"]
         asset = self._assets.find(spelling)
         if asset is None:
             raise not_found(f"symbol not found: {spelling[:64]}")
+        await wait_while(lambda: any(leaving(call.account, asset.symbol, side) for side in Side))
         position = call.account.state.positions.get(asset.holding)
         if position is None:
             raise not_found("position does not exist")
@@ -53,7 +52,7 @@ class Closing:
         if call.query.get("cancel_orders", "").lower() == "true":
             await self._cancel_orders(account)
         else:
-            await _wait_while(lambda: _under_way(account), UNDER_WAY_SECONDS)
+            await wait_while(lambda: _under_way(account), UNDER_WAY_SECONDS)
         holdings = sorted(account.state.positions)
         return Reply([self._try_to_close(account, account.state.positions[holding]) for holding in holdings], 207)
 
@@ -61,7 +60,7 @@ class Closing:
         for order_id in list(account.open_orders):
             if order_id in account.open_orders:  # canceling one of a group may have ended others
                 self._desk.cancel(account, order_id)
-        await _wait_while(lambda: bool(account.open_orders), CANCEL_SECONDS)
+        await wait_while(lambda: bool(account.open_orders), CANCEL_SECONDS)
 
     def _try_to_close(self, account: Account, position: Position) -> dict[str, object]:
         symbol = self._assets[position.symbol].compact
@@ -85,13 +84,6 @@ class Closing:
 
 def _under_way(account: Account) -> bool:
     return any(order.type is OrderType.MARKET for order in account.open_orders.values())
-
-
-async def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    while condition() and loop.time() < until:  # noqa: ASYNC110 (an account tells nobody of its changes)
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _part(call: Call, position: Position) -> Decimal:

@@ -1,14 +1,17 @@
 """`/v2/orders`: what is listed comes from the store, so it shows what is committed."""
 
 import uuid
+from collections.abc import Awaitable
 
 from paperbroker.accounts import Account
 from paperbroker.api.endpoint import Call, Reply
 from paperbroker.api.parameters import ASSET_CLASSES, flag, instant, one_of, plain_id, some_of, whole_number, words
+from paperbroker.api.round_trip import is_in, leaving, wait_while
 from paperbroker.api.where import Where
 from paperbroker.assets import Assets
 from paperbroker.desk import Desk
 from paperbroker.errors import Refusal, already_in, invalid, not_found, not_to_be_replaced, unprocessable
+from paperbroker.intake import OrderRequest
 from paperbroker.order_json import with_legs
 from paperbroker.orders import Side
 from paperbroker.replacing import Replacing, read_changes
@@ -30,13 +33,22 @@ class Orders:
         self._assets = assets
         self._store = store
 
-    def submit(self, call: Call) -> Reply:
-        return Reply(self._desk.submit(call.account, parse_order(call.body, self._assets)))
+    def submit(self, call: Call) -> Reply | Awaitable[Reply]:
+        request = parse_order(call.body, self._assets)
+        if leaving(call.account, request.asset.symbol, request.side.opposite):
+            return self._submit_after_it(call, request)
+        return Reply(self._desk.submit(call.account, request))
 
-    def replace(self, call: Call) -> Reply:
+    async def _submit_after_it(self, call: Call, request: OrderRequest) -> Reply:
+        """An opposite order that is about to end makes no wash trade."""
+        await wait_while(lambda: leaving(call.account, request.asset.symbol, request.side.opposite))
+        return Reply(self._desk.submit(call.account, request))
+
+    async def replace(self, call: Call) -> Reply:
         """200 is no promise: a fill can be faster, and then the new order is rejected."""
         order_id = plain_id(call.path["id"])
         changes = read_changes(call.body)
+        await wait_while(lambda: is_in(call.account, order_id, Status.PENDING_NEW))
         if order_id not in call.account.open_orders:
             raise not_to_be_replaced(self._how_it_ended(call.account, order_id))
         return Reply(self._replacing.replace(call.account, order_id, changes))
@@ -88,7 +100,9 @@ class Orders:
                     raise _no_such_order(order_id)
                 where.add(f"(submitted_ns, seq) {sign} (?, ?)", *rows[0])
 
-    def get(self, call: Call) -> Reply:
+    async def get(self, call: Call) -> Reply:
+        await wait_while(lambda: is_in(call.account, plain_id(call.path["id"]), Status.PENDING_CANCEL))
+        await self._store.settled()
         wire, _ = self._find(call.account, call.path["id"])
         return Reply(self._with_legs(wire) if flag(call.query, "nested") else wire)
 
