@@ -10,7 +10,7 @@ from paperbroker.timestamps import SECOND, at, new_york_date, utc_date, utc_midn
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 
-_TIMEFRAME = re.compile(r"(\d{1,2})(Min|T|Hour|H|Day|D|Week|W|Month|M)", re.ASCII)
+_TIMEFRAME = re.compile(r"(\d{1,2})(Min|min|T|Hour|hour|H|Day|day|D|Week|week|W|Month|month|M)", re.ASCII)
 _UNITS = {"T": "Min", "H": "Hour", "D": "Day", "W": "Week", "M": "Month"}
 _ALLOWED = {
     "Min": range(1, 60),
@@ -92,11 +92,14 @@ class Timeframe:
 
 
 def parse_timeframe(given: str) -> Timeframe:
-    """Read `5Min`, `1Hour`, `1Day`, `1Week`, `3Month` or their short forms (`5T`, `1H` …). Raises ValueError."""
+    """Read `5Min`, `1Hour`, `1Day`, `1Week`, `3Month` or their short forms (`5T`, `1H` …), `5min` as ccxt writes it.
+
+    Raises ValueError.
+    """
     match = _TIMEFRAME.fullmatch(given)
     if match is None:
         raise ValueError(f"invalid timeframe: {given[:20]}")
-    number, unit = int(match[1]), _UNITS.get(match[2], match[2])
+    number, unit = int(match[1]), _UNITS.get(match[2], match[2].capitalize())
     if number not in _ALLOWED[unit]:
         raise ValueError(f"invalid timeframe: {given[:20]}")
     return Timeframe(number, unit)

@@ -25,7 +25,7 @@ from paperbroker.timestamps import SECOND, at, new_york_date, parse
 from paperbroker.trade_events import seq_of, ulid
 
 NOON = parse("2026-11-20T17:00:00Z")
-TIMEFRAMES = ["1Min", "7Min", "59T", "1Hour", "5H", "1Day", "1Week", "1Month", "3M", "12Month"]
+TIMEFRAMES = ["1Min", "7Min", "59T", "5min", "1Hour", "5H", "1Day", "1Week", "1Month", "3M", "12Month"]
 instants_of_time = st.integers(parse("2020-01-01"), parse("2030-01-01"))
 
 
@@ -76,7 +76,7 @@ def test_bars_of_minutes_are_exact_when_they_are_recent_and_near_it_before() -> 
 
 
 @pytest.mark.parametrize(
-    "given_frame", ["0Min", "60Min", "24Hour", "2Day", "2Week", "5Month", "1min", "Min", "", "1.5H"]
+    "given_frame", ["0Min", "60Min", "24Hour", "2Day", "2Week", "5Month", "1MIN", "Min", "", "1.5H"]
 )
 def test_what_is_no_timeframe_is_refused(given_frame: str) -> None:
     with pytest.raises(ValueError, match="invalid timeframe"):
