@@ -16,6 +16,7 @@ from paperbroker.accounts import Account
 from paperbroker.api.keys import shown_key, valid_key
 from paperbroker.api.limits import Limits
 from paperbroker.api.mischief import Hidden, Mischief
+from paperbroker.api.parameters import plain_id
 from paperbroker.errors import Refusal, endpoint_not_found, malformed, rate_limited, too_large, unauthorized
 from paperbroker.errors import not_found as not_found_error
 from paperbroker.faults import Facts, Faults
@@ -183,7 +184,7 @@ def _facts(request: Request, body: object) -> Facts:
 
 
 def _refuse_hidden(request: Request, hidden: Hidden) -> None:
-    for order_id in (request.path_params.get("id", ""), request.query_params.get("client_order_id", "")):
+    for order_id in (plain_id(request.path_params.get("id", "")), request.query_params.get("client_order_id", "")):
         if order_id in hidden:
             raise not_found_error(f"order not found for {order_id}")
 
@@ -221,16 +222,16 @@ def _decoded(content: bytes) -> object:
 async def not_found(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in Alpaca's shape."""
     refusal = endpoint_not_found()
-    return respond(Reply(refusal.body(), refusal.status))
+    return respond(Reply(refusal.body(), refusal.status), {"X-Request-ID": request_id()})
 
 
 async def method_not_allowed(request: Request, error: Exception) -> Response:
-    return respond(Reply({"code": 40510000, "message": "method not allowed"}, 405))
+    return respond(Reply({"code": 40510000, "message": "method not allowed"}, 405), {"X-Request-ID": request_id()})
 
 
 async def failed(request: Request, error: Exception) -> Response:
     """A defect of the broker; logged by the server with its trace."""
-    return respond(Reply({"code": 50010000, "message": "internal server error"}, 500))
+    return respond(Reply({"code": 50010000, "message": "internal server error"}, 500), {"X-Request-ID": request_id()})
 
 
 EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {

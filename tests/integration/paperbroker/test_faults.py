@@ -113,6 +113,7 @@ async def test_an_accepted_order_is_not_found_for_a_while(control: Control, clie
     status, order = await client.order(client_order_id="hidden", **LIMIT)
     assert status == 200
     assert (await client.call("GET", f"/v2/orders/{order['id']}"))[0] == 404
+    assert (await client.call("GET", f"/v2/orders/{order['id'].replace('-', '')}"))[0] == 404
     assert (await client.call("GET", "/v2/orders:by_client_order_id", params={"client_order_id": "hidden"}))[0] == 404
     async with asyncio.timeout(60):
         while (await client.call("GET", f"/v2/orders/{order['id']}"))[0] != 200:

@@ -67,12 +67,18 @@ async def test_every_answer_has_a_request_id_of_its_own(broker: Any) -> None:
     headers = {"APCA-API-KEY-ID": "mock-ids"}
     seen = set()
     async with aiohttp.ClientSession(broker.url, headers=headers) as session:
-        for method, path in (("GET", "/v2/clock"), ("GET", "/v2/orders/none"), ("POST", "/v2/orders")):
+        for method, path in (
+            ("GET", "/v2/clock"),
+            ("GET", "/v2/orders/none"),
+            ("POST", "/v2/orders"),
+            ("GET", "/no"),
+            ("PUT", "/v2/clock"),
+        ):
             async with session.request(method, path) as answer:
                 seen.add(answer.headers["X-Request-ID"])
         async with session.get("/v2/events/trades") as stream:
             seen.add(stream.headers["X-Request-ID"])
-    assert len(seen) == 4
+    assert len(seen) == 6
 
 
 async def test_who_asks_too_often_is_told_how_long_to_wait(start_broker: Callable[..., Any]) -> None:
