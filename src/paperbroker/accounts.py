@@ -119,7 +119,7 @@ class Account:
         if not order.is_open:
             self.set_aside(order)
             return
-        self._release(order.id)
+        self.release(order)
         self.open_orders[order.id] = self._open_on[(order.symbol, order.side)][order.id] = order
         rest = order.open_notional if order.qty is None else order.hold_price * (order.qty - order.filled_qty)
         cost = rest if order.hold_price else ZERO
@@ -130,13 +130,14 @@ class Account:
         self._holds[order.id] = (pot, cost, spot, order.hold_qty)
 
     def set_aside(self, order: Order) -> None:
-        """Forget an order and what it holds until `keep_hold` is called again."""
-        self._release(order.id)
+        """Forget an order and what it holds."""
+        self.release(order)
         self.open_orders.pop(order.id, None)
         self._open_on[(order.symbol, order.side)].pop(order.id, None)
 
-    def _release(self, order_id: str) -> None:
-        if hold := self._holds.pop(order_id, None):
+    def release(self, order: Order) -> None:
+        """What an order holds is free until `keep_hold` is called again; it stays in its place among the others."""
+        if hold := self._holds.pop(order.id, None):
             pot, cost, spot, qty = hold
             self._reserved[pot] -= cost
             self._held[spot] -= qty

@@ -83,7 +83,6 @@ class Books:
         fee, day = Decimal(fill["fee"]), new_york_date(parse(fill["time"]))
         account.unbook(asset, side, qty=qty, price=price, fee=fee, day=day, prices=core.prices, ns=ns)
         core.store.put_account(account)
-        core.store.commit()  # an order that comes in the same turn is none of those that are forgotten
         self._cancel_what_is_not_covered(account, asset)
         ((before,),) = core.store.read("select wire from orders where id = ?", (order_id,))
         order = _read(before)
@@ -138,13 +137,12 @@ class Books:
             core.prices.halt(Halt(symbol, core.clock.now(), resumed=True))
         core.floor.wake()
 
-    async def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
+    def reset(self, account: Account, cash: Decimal | None, positions: dict[str, Decimal] | None) -> None:
         """Begin anew: no orders, no history, and the holdings that are given (else the opening ones)."""
         core = self._core
-        while account.open_orders:  # others may come while these are committed
-            for order in list(account.open_orders.values()):
-                core.floor.end(order, Event.CANCELED)
-            await core.store.settled()
+        for order in list(account.open_orders.values()):
+            core.floor.end(order, Event.CANCELED)  # one of a group may have been ended with another: nothing then
+        core.store.commit()  # what they tell is told before they are forgotten
         ns = core.clock.now()
         holdings = core.ledger.opening
         if positions is not None:

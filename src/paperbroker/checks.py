@@ -36,24 +36,29 @@ class Hold(msgspec.Struct, frozen=True):
     intent: str
 
 
-def check(request: OrderRequest, account: Account, prices: Prices) -> Hold:
-    """Accept a request. Raises Refusal."""
+def check(request: OrderRequest, account: Account, prices: Prices, *, filled: Decimal = ZERO) -> Hold:
+    """Accept a request; by a replacement it is for what the old order has not `filled`. Raises Refusal."""
+    check_account(account)
     configuration = account.state.configuration
-    if account.state.account_blocked or account.state.status != "ACTIVE":
-        raise forbidden("account is not active")
-    if account.state.trading_blocked:
-        raise forbidden("trading is blocked for this account")
-    if configuration.suspend_trade:
-        raise forbidden("new orders are rejected by user request")
     if request.fractional and not request.asset.crypto and not configuration.fractional_trading:
         raise forbidden("fractional trading is not enabled for this account")
     _check_wash_trade(request, account.open_on(request.asset.symbol, request.side.opposite))
     check_new_exits(request, prices)
-    hold = _hold(request, account, prices)
+    hold = _hold(request, account, prices, filled)
     if request.position_intent and request.position_intent != hold.intent:
         raise unprocessable(f"position intent mismatch, inferred: {hold.intent}, specified: {request.position_intent}")
     _check_class(request, hold)
     return hold
+
+
+def check_account(account: Account) -> None:
+    """Whether it may trade at all. Raises Refusal."""
+    if account.state.account_blocked or account.state.status != "ACTIVE":
+        raise forbidden("account is not active")
+    if account.state.trading_blocked:
+        raise forbidden("trading is blocked for this account")
+    if account.state.configuration.suspend_trade:
+        raise forbidden("new orders are rejected by user request")
 
 
 def check_stop_is_ahead(request: OrderRequest, prices: Prices) -> None:
@@ -68,10 +73,10 @@ def check_stop_is_ahead(request: OrderRequest, prices: Prices) -> None:
         raise unprocessable(f"stop price must be {than} than current price", **extra)
 
 
-def _hold(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+def _hold(request: OrderRequest, account: Account, prices: Prices, filled: Decimal) -> Hold:
     position = account.qty(request.asset.holding)
     if request.side is Side.BUY:
-        return _check_cover(request, account, prices) if position < 0 else _check_buy(request, account, prices)
+        return _check_cover(request, account, prices) if position < 0 else _check_buy(request, account, prices, filled)
     if position > 0 or request.asset.crypto:
         return _check_sell(request, account, prices)
     return _check_short(request, account, prices)
@@ -111,12 +116,12 @@ def _exempt(order: Order) -> bool:
     return order.is_complex or order.type is OrderType.TRAILING_STOP
 
 
-def _check_buy(request: OrderRequest, account: Account, prices: Prices) -> Hold:
+def _check_buy(request: OrderRequest, account: Account, prices: Prices, filled: Decimal) -> Hold:
     asset = request.asset
     price = _worst_price(request, prices)
     cost = request.notional if request.qty is None or request.notional is not None else request.qty * price
     assert cost is not None  # noqa: S101  (one of the two is given)
-    _check_smallest_cost(asset, cost, prices)
+    _check_smallest_cost(asset, cost + filled * price, prices)
     if asset.quote_currency != "USD":
         _check_balance(asset, account, cost)
         return Hold(price, ZERO, "buy_to_open")

@@ -74,7 +74,8 @@ class Days:
     def _hold_closing_auction(self) -> None:
         for order in self._open_orders():
             due = order.due_ns is not None and order.due_ns <= self._clock.peek()
-            if due and order.time_in_force is TimeInForce.CLS and order.status is not Status.PENDING_CANCEL:
+            waits = order.status is not Status.PENDING_CANCEL and order.asked_qty is None  # else it is about to replace
+            if due and waits and order.time_in_force is TimeInForce.CLS:
                 self._floor.close_auction(order)
 
     def _open_orders(self) -> list[Order]:

@@ -99,7 +99,7 @@ class Groups:
         """An order of a group has changed; `qty` is what an execution filled."""
         if order.status in TERMINAL:
             self._forget(order)
-        if event is Event.REJECTED and order.replaces is not None:
+        if event is Event.REJECTED and order.asked_qty is not None:
             return  # a replacement that was turned down: the others stay with the order that it was for
         if event in {Event.CANCELED, Event.EXPIRED, Event.REJECTED}:
             for other in self.others(order):
@@ -148,6 +148,8 @@ class Groups:
             if other.qty is not None:
                 other.qty = max(other.qty - qty, other.filled_qty)
                 other.hold_qty = min(other.hold_qty, other.qty)
+                if other.asked_qty is not None:  # it is about to replace one that is reduced, too
+                    other.asked_qty -= qty
                 self._ledger.keep(other)
 
     def waits_for_entry(self, order: Order) -> bool:

@@ -56,6 +56,9 @@ class Role(StrEnum):
     STOP_LOSS = "stop_loss"
 
 
+EXITS = frozenset({Role.TAKE_PROFIT, Role.STOP_LOSS})
+
+
 class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Quantities in shares or coins, money in the quote currency, instants in ns.
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from paperbroker import matching
 from paperbroker.accounts import Account
 from paperbroker.assets import Assets
-from paperbroker.checks import Hold, check, check_stop_is_ahead
+from paperbroker.checks import Hold, check, check_account, check_stop_is_ahead
 from paperbroker.desk import Desk
 from paperbroker.errors import malformed, not_to_be_replaced, unprocessable
 from paperbroker.exits import check_changed_exits
@@ -25,7 +25,7 @@ from paperbroker.intake import Fields, OrderRequest, choice, given, positive, re
 from paperbroker.ledger import Ledger
 from paperbroker.matching import Dice
 from paperbroker.money import ZERO
-from paperbroker.orders import Order, OrderType, TimeInForce
+from paperbroker.orders import EXITS, Order, OrderType, TimeInForce
 from paperbroker.prices.market import Prices
 from paperbroker.rules import check_request
 from paperbroker.statuses import Event, Status
@@ -100,7 +100,7 @@ class Replacing:
         self._desk.refuse_late_auction(request)
         if old.group_role is not None:
             check_changed_exits(old, request, self._groups.others(old), self._prices)
-        elif request.stop_price != old.stop_price:
+        if old.group_role not in EXITS and request.stop_price != old.stop_price:
             check_stop_is_ahead(request, self._prices)
         hold = self._check(account, old, request)
         new = self._new_order(account, old, request, hold)
@@ -120,6 +120,8 @@ class Replacing:
                 self._finish(old, new)
         for account in self._ledger.accounts():
             for old in list(account.open_orders.values()):
+                if old.status is not Status.PENDING_NEW:
+                    old.asked_qty = None  # which earlier versions left behind
                 self._turn_down(old)  # those whose replacement had ended already
 
     def _request(self, old: Order, changes: Changes) -> OrderRequest:
@@ -159,12 +161,14 @@ class Replacing:
     def _check(self, account: Account, old: Order, request: OrderRequest) -> Hold:
         """What the new order needs, as if the old one were not there. Raises Refusal."""
         asset = self._assets[old.symbol]
-        if old.is_complex and not old.hold_price:  # an exit: it holds what it held
+        if old.group_role in EXITS:  # it holds what it held
+            check_account(account)
             return Hold(ZERO, old.hold_qty, old.position_intent)
         remaining = (request.qty or ZERO) - old.filled_qty
-        account.set_aside(old)
+        account.release(old)
         try:
-            return check(_with_qty(request, remaining), account, self._prices)
+            of_its_class = replace(_with_qty(request, remaining), order_class=old.order_class)
+            return check(of_its_class, account, self._prices, filled=old.filled_qty)
         finally:
             account.keep_hold(old, asset)
 
@@ -174,12 +178,13 @@ class Replacing:
         )
         new.replaces = old.id
         new.asked_qty = request.qty
-        new.order_class, new.position_intent = old.order_class, old.position_intent
+        new.order_class = old.order_class
         if old.time_in_force is new.time_in_force:
             new.expires_ns = old.expires_ns
         new.group_id, new.group_role, new.parent_id = old.group_id, old.group_role, old.parent_id
         new.legs = list(old.legs)
         new.hwm = old.hwm
+        new.triggered = old.triggered and new.stop_price == old.stop_price
         if new.type is OrderType.TRAILING_STOP:
             set_trailing_stop(new)
         new.full_hold_price, new.full_hold_qty = hold.price, hold.qty
@@ -227,7 +232,7 @@ class Replacing:
                 other.legs[other.legs.index(old.id)] = new.id
                 self._ledger.keep(other)
         self._ledger.change(old, Event.REPLACED)
-        new.qty = left
+        new.qty, new.asked_qty = left, None
         new.hold_price, new.hold_qty = new.full_hold_price, min(new.full_hold_qty, left)
         if new.due_ns is not None:  # it is for the open or the close now
             self._ledger.change(new, Event.ACCEPTED)

@@ -236,7 +236,7 @@ class Control:
         if held is not None and not isinstance(held, dict):
             raise unprocessable("positions must be an object")
         positions = None if held is None else {str(symbol): _number(held, symbol, Decimal(0)) for symbol in held}
-        await self._books.reset(account, _number(body, "cash", Decimal(0)) if "cash" in body else None, positions)
+        self._books.reset(account, _number(body, "cash", Decimal(0)) if "cash" in body else None, positions)
         return {"id": account.id}
 
     def _bust(self, request: Request, body: Body) -> object:

@@ -32,10 +32,31 @@ async def test_what_comes_in_the_turn_of_a_reset_is_kept(tmp_path: Path) -> None
     house.send("AAPL", "buy", 1, limit_price="1")
     await house.store.settled()
     order = house.send("AAPL", "buy", 1, limit_price="1")
-    await Books(house.core).reset(house.account, None, None)
+    Books(house.core).reset(house.account, None, None)
     assert order.status is Status.CANCELED
     order = house.send("AAPL", "buy", 1, limit_price="1")
     await house.store.settled()
     assert house.store.read("select id from orders") == [(order.id,)]
     assert list(house.account.open_orders) == [order.id]
+    await house.store.close()
+
+
+async def test_a_bust_is_kept_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.quote("AAPL", "229.99", "230")
+    order = house.send("AAPL", "buy", 10)
+    house.hand.pass_by(1)
+    await house.store.settled()
+    Books(house.core).bust(house.told[-1][1].id)
+
+    def kept() -> tuple[bool, bool, bool]:
+        """What the store has of it: the position, the order, the activity."""
+        ((account,),) = house.store.read("select state from accounts")
+        ((wire,),) = house.store.read("select wire from orders where id = ?", (order.id,))
+        ((activities,),) = house.store.read("select count(*) from activities")
+        return b'"AAPL"' not in account, b'"filled_qty":"0"' in wire, activities == 2
+
+    assert kept() == (False, False, False)
+    await house.store.settled()
+    assert kept() == (True, True, True)
     await house.store.close()
