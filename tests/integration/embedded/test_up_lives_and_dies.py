@@ -217,9 +217,9 @@ def all_below(pid: int) -> list[int]:
 async def test_what_is_killed_comes_back(start_up: StartUp) -> None:
     up = start_up()
     found = up.addresses()
-    [engine] = children_of(up.process.pid, "OMS execution")
-    [postgres] = children_of(up.process.pid, "bin/postgres")
-    [valkey] = children_of(up.process.pid, "valkey-server")
+    [engine] = wait_for_list(lambda: children_of(up.process.pid, "OMS execution"))
+    [postgres] = wait_for_list(lambda: children_of(up.process.pid, "bin/postgres"))
+    [valkey] = wait_for_list(lambda: children_of(up.process.pid, "valkey-server"))
     for pid in (engine, postgres, valkey):
         os.kill(pid, signal.SIGKILL)
     up.wait_for("starting it again in 0.25 s")
